@@ -1,0 +1,30 @@
+#pragma once
+
+// Between event values and their stored bytes. The only module that includes generated code.
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "events/events.h"
+
+namespace reeve::events {
+
+constexpr std::size_t max_event_bytes = 256 * 1024;
+
+/// Stable numbers of the types, as stored in the event frame; 0 is invalid. Never renumbered.
+std::uint16_t type_id(const Payload& payload);
+/// "JobSubmitted", or "Unknown(<n>)".
+std::string type_name(std::uint16_t type);
+
+/// The FlatBuffer alone (identifier RVE1). Code::full beyond max_event_bytes.
+Result<Bytes> encode(Hlc hlc, const Payload& payload);
+
+/// Runs the FlatBuffers verifier (bounded depth and table count), then copies every field out.
+/// An unknown type is a value (Unknown); bytes that do not verify are Code::corrupt.
+Result<Event> decode(std::uint16_t type, ByteView flatbuffer, const WriterId& writer, Seq seq);
+
+/// One JSON object of the event, for people and tools: {"type","hlc_ms","writer","seq", fields...}.
+std::string to_json(const Event& event);
+
+}  // namespace reeve::events
