@@ -1,0 +1,82 @@
+#include "compute/attempt.h"
+
+namespace reeve::compute {
+namespace {
+
+events::Outcome outcome_of(const env::ExecOutcome& outcome) {
+    switch (outcome.end) {
+        case env::ExecEnd::exited:
+            return outcome.exit == 0 ? events::Outcome::succeeded : events::Outcome::failed;
+        case env::ExecEnd::signaled: return events::Outcome::failed;
+        case env::ExecEnd::timed_out: return events::Outcome::timeout;
+        case env::ExecEnd::stopped: return events::Outcome::stopped;
+        case env::ExecEnd::not_started: return events::Outcome::failed;
+    }
+    return events::Outcome::failed;
+}
+
+events::StreamRecord record_of(const env::ExecStream& stream) {
+    events::StreamRecord record;
+    record.head = stream.head;
+    record.total_bytes = stream.total_bytes;
+    record.kept_bytes = stream.kept_bytes;
+    record.digest = sha256(stream.head);
+    return record;
+}
+
+}  // namespace
+
+std::string attempt_directory(const std::string& run_root, const AttemptId& attempt) {
+    return run_root + "/" + attempt.text();
+}
+
+env::ExecPlan make_plan(const AttemptId& attempt, const queue::JobSpec& spec, const ExecDefaults& defaults) {
+    env::ExecPlan plan;
+    plan.attempt = attempt;
+    plan.argv = spec.argv;
+    plan.environment = defaults.environment;
+    for (const auto& [key, value] : spec.env) {
+        plan.environment.push_back(key + "=" + value);
+    }
+    plan.environment.push_back("REEVE_JOB=" + attempt.job.text());
+    plan.environment.push_back("REEVE_NODE=" + defaults.node.v);
+    plan.directory = attempt_directory(defaults.run_root, attempt);
+    plan.cwd = spec.cwd.empty() ? plan.directory : spec.cwd;
+    plan.stdin_text = spec.stdin_text;
+    plan.timeout_ms = spec.timeout_s * 1000;
+    plan.grace_ms = spec.grace_s * 1000;
+    return plan;
+}
+
+events::JobFinished make_finished(const env::ExecOutcome& outcome, const NodeId& node) {
+    events::JobFinished finished;
+    finished.attempt = outcome.attempt;
+    finished.node = node;
+    finished.outcome = outcome_of(outcome);
+    finished.exit = outcome.exit;
+    finished.signal = outcome.signal;
+    finished.wall_ms = outcome.wall_ms;
+    finished.cpu_user_ms = outcome.cpu_user_ms;
+    finished.cpu_system_ms = outcome.cpu_system_ms;
+    finished.max_rss_kib = outcome.max_rss_kib;
+    finished.out = record_of(outcome.out);
+    finished.err = record_of(outcome.err);
+    finished.error = outcome.error;
+    finished.supervisor_number = outcome.number;
+    return finished;
+}
+
+Verdict judge_unknown_attempt(LocalClaim claim, bool rebooted) {
+    if (rebooted) {
+        return Verdict::lost;
+    }
+    switch (claim) {
+        case LocalClaim::absent:
+        case LocalClaim::ready: return Verdict::start;
+        case LocalClaim::voided: return Verdict::release;
+        case LocalClaim::started: return Verdict::lost;
+    }
+    return Verdict::lost;
+}
+
+}  // namespace reeve::compute

@@ -1,0 +1,335 @@
+// Pusher: the own log, from the local disk to the share.
+//
+//   look at the own HEAD     foreign tag, later incarnation: replaced; older than written: rolled back
+//   own segments             from the accepted end back along `previous` of each header
+//   compare (when doubted)   shorter: share again from there; different: quarantine, share whole anew
+//   put                      same bytes, same offsets, synced
+//   HEAD                     its tag is durable locally before it is written
+//
+// Everything is repeated from what stands on the disk and on the share; a step that fails makes the
+// next one doubt what it knew.
+
+#include <algorithm>
+#include <set>
+
+#include "mirror/mirror.h"
+#include "mirror/segments.h"
+#include "mirror/tag_book.h"
+
+namespace reeve::mirror {
+namespace {
+
+constexpr std::size_t chunk_bytes = 4 << 20;
+
+/// Bytes [0, limit) of a file in the own log directory are to be shared.
+struct OwnSegment {
+    std::string name;
+    std::uint64_t limit = 0;
+};
+
+/// What is known of the share's copy before anything is put.
+enum class Doubt : std::uint8_t {
+    none,
+    lengths,  // a call failed: what it did is not known
+    bytes,    // the first step of a run, or the share was rolled back
+};
+
+}  // namespace
+
+struct Pusher::State {
+    State(env::Env environment, share::LogShare& log_share, MirrorOptions with)
+        : env(environment),
+          share(log_share),
+          options(std::move(with)),
+          directory(options.log_root + "/" + options.self.v),
+          tags(env.files, env.entropy, directory + "/head.tags", options.incarnation) {}
+
+    Result<eventlog::HeadSlot> push(const eventlog::LogPosition& accepted, Hlc hlc, bool heartbeat);
+    Status begin();
+    Status look_at_head(bool thorough);
+    Status adopt(const std::optional<eventlog::HeadSlot>& slot);
+    void notice_rollback(const std::optional<eventlog::HeadSlot>& slot);
+    Error replaced(const std::string& why) const;
+    Result<std::vector<OwnSegment>> own_segments(const eventlog::LogPosition& accepted);
+    Status compare(const OwnSegment& segment);
+    Result<bool> same_bytes(const OwnSegment& segment, std::uint64_t length);
+    Status set_aside(const OwnSegment& segment, const std::string& why);
+    Status put_rest(const OwnSegment& segment);
+    Status declare(const eventlog::LogPosition& accepted, Hlc hlc);
+    bool declares(const eventlog::LogPosition& accepted) const;
+    Result<Bytes> read_own(const std::string& name, std::uint64_t at, std::uint64_t n);
+    void note(std::string kind, std::string detail) {
+        notices.push_back({std::move(kind), options.self.v, std::move(detail)});
+    }
+
+    env::Env env;
+    share::LogShare& share;
+    MirrorOptions options;
+    std::string directory;
+    TagBook tags;
+    bool begun = false;
+    Doubt doubt = Doubt::bytes;
+    std::map<std::string, std::uint64_t> shared;      // segment file -> bytes that stand on the share
+    std::set<std::string> complete;                   // segments whose predecessors are all shared
+    std::uint64_t counter = 0;                        // the greatest that this run used
+    std::optional<eventlog::HeadSlot> declared;       // the last that certainly stands there
+    std::optional<eventlog::HeadSlot> pending;        // written, outcome not known
+    bool rollback_noticed = false;
+    std::vector<Notice> notices;
+};
+
+Status Pusher::State::begin() {
+    if (begun) {
+        return ok();
+    }
+    if (auto loaded = tags.load(); !loaded) {
+        if (loaded.error().code != Code::corrupt && loaded.error().code != Code::full) {
+            return loaded;
+        }
+        // Only tags of the own incarnation matter, and a damaged book means that it is just beginning.
+        note("log.head_tags_lost", loaded.error().message);
+    }
+    counter = tags.greatest_reserved();
+    begun = true;
+    return ok();
+}
+
+Error Pusher::State::replaced(const std::string& why) const {
+    return Error{Code::replaced, options.self.v + " of incarnation " + std::to_string(options.incarnation.v) +
+                                     " was replaced: " + why};
+}
+
+Status Pusher::State::look_at_head(bool thorough) {
+    TRY_ASSIGN(const auto slot, share.head(options.self));
+    if (slot && slot->incarnation > options.incarnation) {
+        return replaced("HEAD of incarnation " + std::to_string(slot->incarnation.v) + " stands on the share");
+    }
+    if (thorough) {
+        TRY_ASSIGN(const auto greatest, share.greatest_incarnation(options.self));
+        if (greatest > options.incarnation) {
+            return replaced("incarnation " + std::to_string(greatest.v) + " is claimed on the share");
+        }
+    }
+    const bool of_this_run = slot && slot->incarnation == options.incarnation;
+    if (of_this_run && slot->nonce != options.nonce) {
+        return replaced("HEAD bears the nonce of another process");
+    }
+    // An unknown tag below the own counter is older than the book reaches: a rollback, not a clone.
+    const bool old = slot && declared && slot->counter < declared->counter;
+    if (of_this_run && !old && !tags.knows(slot->tag)) {
+        return replaced("HEAD bears a tag that this process never wrote");
+    }
+    return adopt(of_this_run ? slot : std::nullopt);
+}
+
+/// `slot`: the own HEAD of this incarnation as it stands there.
+Status Pusher::State::adopt(const std::optional<eventlog::HeadSlot>& slot) {
+    if (!slot && !declared) {
+        return ok();
+    }
+    if (declared && (!slot || slot->counter < declared->counter)) {
+        notice_rollback(slot);
+        return ok();
+    }
+    if (pending && slot->tag == pending->tag) {
+        pending.reset();
+    }
+    if (!declared) {
+        // A task that was restarted within the run. The next slot must not fall on this one.
+        counter = std::max(counter, slot->counter);
+        counter += (counter + 1) % 2 == slot->counter % 2 ? 1 : 0;
+    }
+    declared = slot;
+    return ok();
+}
+
+void Pusher::State::notice_rollback(const std::optional<eventlog::HeadSlot>& slot) {
+    doubt = Doubt::bytes;
+    pending.reset();
+    if (rollback_noticed) {
+        return;
+    }
+    rollback_noticed = true;
+    note("nas.rolled_back", "HEAD was written up to counter " + std::to_string(declared->counter) +
+                                ", the share shows " +
+                                (slot ? std::to_string(slot->counter) : std::string("none")) +
+                                "; the own log is shared again");
+}
+
+Result<Bytes> Pusher::State::read_own(const std::string& name, std::uint64_t at, std::uint64_t n) {
+    TRY_ASSIGN(auto file, env.files.open(directory + "/" + name, env::OpenMode::read));
+    Bytes out(n);
+    TRY_ASSIGN(const auto have, file->read_at(Offset(at), out));
+    if (have != n) {
+        return Error{Code::corrupt, directory + "/" + name + " at offset " + std::to_string(at) + ": only " +
+                                        std::to_string(have) + " of " + std::to_string(n) + " bytes are there"};
+    }
+    return out;
+}
+
+/// Newest first, back to the first one whose predecessors are known to be shared whole.
+Result<std::vector<OwnSegment>> Pusher::State::own_segments(const eventlog::LogPosition& accepted) {
+    std::vector<OwnSegment> out;
+    SegmentId id{accepted.incarnation, accepted.segment};
+    OwnSegment segment{file_name(id), accepted.end.v};
+    for (;;) {
+        out.push_back(segment);
+        if (complete.contains(segment.name)) {
+            return out;
+        }
+        TRY_ASSIGN(const auto page, read_own(segment.name, 0, header_bytes));
+        TRY_ASSIGN(const auto header, parse_header(page, options.cluster, options.self, id));
+        if (!header.previous) {
+            return out;
+        }
+        id = header.previous->id;
+        segment = OwnSegment{file_name(id), header.previous->end.v};
+        const auto info = env.files.info(directory + "/" + segment.name);
+        if (!info && info.error().code == Code::not_found) {
+            return out;  // older than the local retention: what was shared of it stays as it is
+        }
+        if (!info) {
+            return info.error();
+        }
+        TRY_ASSIGN(segment.limit, end_with_seal(env.files, directory + "/" + segment.name, *header.previous));
+    }
+}
+
+Status Pusher::State::compare(const OwnSegment& segment) {
+    TRY_ASSIGN(const auto length, share.length(options.self, segment.name));
+    const auto known = shared.find(segment.name);
+    if (!length) {
+        shared[segment.name] = 0;
+        return ok();
+    }
+    if (*length > segment.limit) {
+        return set_aside(segment, "is longer than the own log");
+    }
+    if (doubt == Doubt::bytes) {
+        TRY_ASSIGN(const bool same, same_bytes(segment, *length));
+        if (!same) {
+            return set_aside(segment, "differs from the own log");
+        }
+        shared[segment.name] = *length;
+        return ok();
+    }
+    // Bytes that a failed call wrote may be there or not: they are put again.
+    shared[segment.name] = known == shared.end() ? 0 : std::min(known->second, *length);
+    return ok();
+}
+
+Result<bool> Pusher::State::same_bytes(const OwnSegment& segment, std::uint64_t length) {
+    for (std::uint64_t at = 0; at < length; at += chunk_bytes) {
+        const auto n = std::min<std::uint64_t>(chunk_bytes, length - at);
+        TRY_ASSIGN(const auto ours, read_own(segment.name, at, n));
+        TRY_ASSIGN(const auto theirs, share.get(options.self, segment.name, Offset(at), n));
+        if (theirs.size() < n) {
+            return Error{Code::io, segment.name + " became shorter while it was compared"};
+        }
+        if (ours != theirs) {
+            return false;
+        }
+    }
+    return true;
+}
+
+Status Pusher::State::set_aside(const OwnSegment& segment, const std::string& why) {
+    TRY_ASSIGN(const auto where, share.quarantine(options.self, segment.name));
+    note("log.quarantined", "the shared " + segment.name + " " + why + "; it was moved to " + where +
+                                " and is shared anew");
+    shared[segment.name] = 0;
+    return ok();
+}
+
+Status Pusher::State::put_rest(const OwnSegment& segment) {
+    auto& done = shared[segment.name];
+    while (done < segment.limit) {
+        const auto n = std::min<std::uint64_t>(chunk_bytes, segment.limit - done);
+        TRY_ASSIGN(const auto bytes, read_own(segment.name, done, n));
+        TRY(share.put(options.self, segment.name, Offset(done), bytes));
+        done += n;
+    }
+    return ok();
+}
+
+bool Pusher::State::declares(const eventlog::LogPosition& accepted) const {
+    return declared && declared->segment == accepted.segment && declared->durable_end == accepted.end &&
+           declared->last_hash == accepted.hash;
+}
+
+Status Pusher::State::declare(const eventlog::LogPosition& accepted, Hlc hlc) {
+    if (pending) {
+        // The same slot again, not the next one: the other slot may be the only one that is whole.
+        TRY(share.declare(*pending));
+        declared = *std::exchange(pending, std::nullopt);
+    }
+    eventlog::HeadSlot slot;
+    slot.counter = counter + 1;
+    TRY_ASSIGN(slot.tag, tags.tag_of(slot.counter));
+    slot.writer = options.self;
+    slot.incarnation = options.incarnation;
+    slot.nonce = options.nonce;
+    slot.segment = accepted.segment;
+    slot.durable_end = accepted.end;
+    slot.last_seq = accepted.seq;
+    slot.last_hash = accepted.hash;
+    slot.hlc = hlc;
+    counter = slot.counter;
+    pending = slot;
+    TRY(share.declare(slot));
+    declared = slot;
+    pending.reset();
+    rollback_noticed = false;
+    return ok();
+}
+
+Result<eventlog::HeadSlot> Pusher::State::push(const eventlog::LogPosition& accepted, Hlc hlc, bool heartbeat) {
+    if (accepted.incarnation != options.incarnation) {
+        return Error{Code::invalid, "the accepted end is not of this incarnation"};
+    }
+    TRY(begin());
+    TRY(look_at_head(heartbeat || !declared));
+    if (doubt == Doubt::none && !pending && !heartbeat && declares(accepted)) {
+        return *declared;
+    }
+    if (doubt != Doubt::none) {
+        complete.clear();
+    }
+    TRY_ASSIGN(auto segments, own_segments(accepted));
+    std::reverse(segments.begin(), segments.end());
+    if (doubt != Doubt::none) {
+        for (const auto& segment : segments) {
+            TRY(compare(segment));
+        }
+    }
+    for (const auto& segment : segments) {
+        TRY(put_rest(segment));
+        complete.insert(segment.name);
+    }
+    doubt = Doubt::none;
+    TRY(declare(accepted, hlc));
+    return *declared;
+}
+
+Pusher::Pusher(env::Env env, share::LogShare& share, MirrorOptions options)
+    : state_(std::make_shared<State>(env, share, std::move(options))) {}
+
+Result<eventlog::HeadSlot> Pusher::push(const eventlog::LogPosition& accepted, Hlc hlc, bool heartbeat) {
+    auto slot = state_->push(accepted, hlc, heartbeat);
+    if (!slot && state_->doubt == Doubt::none) {
+        state_->doubt = Doubt::lengths;
+    }
+    return slot;
+}
+
+Result<bool> Pusher::head_is_ours() {
+    TRY_ASSIGN(const auto slot, state_->share.head(state_->options.self));
+    return slot && state_->declared && slot->incarnation == state_->options.incarnation &&
+           slot->tag == state_->declared->tag;
+}
+
+std::vector<Notice> Pusher::take_notices() {
+    return std::exchange(state_->notices, {});
+}
+
+}  // namespace reeve::mirror

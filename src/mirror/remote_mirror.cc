@@ -1,0 +1,225 @@
+// One writer's mirror: from the share's files to the local ones.
+//
+//   in the slot's segment      batches up to the slot's durable end
+//   in an earlier segment      its end is what the next segment's header says in `previous`
+//   at that end                the next segment's header page, then its batches
+//
+// Three different things look alike: bytes that the share does not show yet (wait), bytes that a
+// network client shows stale (read again with a fresh open), and bytes that are wrong (stop, tell).
+
+#include "mirror/remote_mirror.h"
+
+#include <algorithm>
+
+namespace reeve::mirror {
+namespace {
+
+constexpr std::uint64_t step_bytes = 4 << 20;  // more than the greatest batch
+constexpr int reads_before_corrupt = 3;
+
+bool nothing(const eventlog::LogPosition& position) {
+    return position.incarnation.v == 0;
+}
+
+std::string head_path(const std::string& directory, Incarnation incarnation) {
+    const auto name = file_name(SegmentId{incarnation, SegmentNo(0)});
+    return directory + "/" + name.substr(0, name.find('-')) + ".head";
+}
+
+}  // namespace
+
+RemoteMirror::RemoteMirror(env::Env env, share::LogShare& share, const MirrorOptions& options, WriterId writer)
+    : env_(env),
+      share_(share),
+      options_(options),
+      writer_(std::move(writer)),
+      directory_(options.log_root + "/" + writer_.v) {}
+
+Error RemoteMirror::corrupt(const SegmentId& id, Offset at, const std::string& why) const {
+    return Error{Code::corrupt, "log/" + writer_.v + "/" + file_name(id) + " at offset " + std::to_string(at.v) +
+                                    ": " + why};
+}
+
+Status RemoteMirror::load() {
+    TRY(env_.files.make_dirs(directory_));
+    TRY_ASSIGN(end_, recovered_end(env_.files, directory_, options_.cluster, writer_));
+    stored_.reset();
+    if (!nothing(end_)) {
+        const auto slot = eventlog::read_head(env_.files, head_path(directory_, end_.incarnation));
+        if (!slot && slot.error().code != Code::not_found) {
+            return slot.error();
+        }
+        stored_ = slot ? *slot : std::nullopt;
+    }
+    // The slot was stored after the bytes were synced: what is missing below it was lost since.
+    const bool short_of_it = stored_ && (current() < SegmentId{stored_->incarnation, stored_->segment} ||
+                                         (current().segment == stored_->segment && end_.end < stored_->durable_end));
+    if (short_of_it) {
+        return Error{Code::corrupt, directory_ + "/" + file_name(current()) + " at offset " +
+                                        std::to_string(end_.end.v) + ": the local mirror is damaged below offset " +
+                                        std::to_string(stored_->durable_end.v) + " of its last slot"};
+    }
+    loaded_ = true;
+    return ok();
+}
+
+bool RemoteMirror::reached(const eventlog::HeadSlot& slot) const {
+    return end_.incarnation == slot.incarnation && end_.segment == slot.segment && end_.end == slot.durable_end &&
+           end_.hash == slot.last_hash;
+}
+
+Status RemoteMirror::pull(const eventlog::HeadSlot& slot, std::uint64_t budget) {
+    pulled_ = 0;
+    while (!reached(slot) && pulled_ < budget) {
+        TRY_ASSIGN(const auto done, step(slot));
+        if (done == Step::waiting) {
+            return ok();
+        }
+    }
+    if (reached(slot)) {
+        return store_slot(slot);
+    }
+    return ok();
+}
+
+Status RemoteMirror::store_slot(const eventlog::HeadSlot& slot) {
+    const bool same_place = stored_ && stored_->incarnation == slot.incarnation &&
+                            stored_->segment == slot.segment && stored_->durable_end == slot.durable_end;
+    if (same_place) {
+        return ok();  // a heartbeat moves nothing: no write for it
+    }
+    const auto path = head_path(directory_, slot.incarnation);
+    TRY_ASSIGN(auto file, env_.files.open(path, env::OpenMode::create));
+    TRY_ASSIGN(const auto size, file->size());
+    TRY(eventlog::write_head(*file, slot));
+    TRY(file->sync());
+    if (size == 0) {
+        TRY(env_.files.sync_dir(directory_));
+    }
+    stored_ = slot;
+    return ok();
+}
+
+Result<RemoteMirror::Step> RemoteMirror::step(const eventlog::HeadSlot& slot) {
+    const SegmentId target{slot.incarnation, slot.segment};
+    if (!nothing(end_) && target < current()) {
+        return corrupt(current(), end_.end, "HEAD declares an earlier segment than the mirror holds: a fork");
+    }
+    return !nothing(end_) && current() == target ? finish_segment(slot) : next_segment(slot);
+}
+
+Result<RemoteMirror::Step> RemoteMirror::finish_segment(const eventlog::HeadSlot& slot) {
+    if (end_.end > slot.durable_end) {
+        return corrupt(current(), slot.durable_end,
+                       "HEAD declares less than the mirror holds (" + std::to_string(end_.end.v) + "): a fork");
+    }
+    if (end_.end == slot.durable_end) {
+        return corrupt(current(), end_.end, "the last batch is not the one that HEAD declares");
+    }
+    return read_up_to(slot.durable_end);
+}
+
+Result<RemoteMirror::Step> RemoteMirror::next_segment(const eventlog::HeadSlot& slot) {
+    const SegmentId target{slot.incarnation, slot.segment};
+    TRY_ASSIGN(const auto names, share_.segments(writer_));
+    std::optional<SegmentId> next;
+    for (const auto& name : names) {
+        const auto id = parse_file_name(name);
+        if (id && (nothing(end_) || *id > current()) && *id <= target && (!next || *id < *next)) {
+            next = id;
+        }
+    }
+    if (!next) {
+        return Step::waiting;
+    }
+    std::string bad;
+    for (int read = 0; read < reads_before_corrupt; ++read) {
+        TRY_ASSIGN(const auto page, share_.get(writer_, file_name(*next), Offset(0), header_bytes));
+        if (page.size() < header_bytes) {
+            return Step::waiting;
+        }
+        const auto header = parse_header(page, options_.cluster, writer_, *next);
+        if (header) {
+            return adopt(*next, page, *header);
+        }
+        bad = header.error().message;
+    }
+    return corrupt(*next, Offset(0), bad);
+}
+
+Result<RemoteMirror::Step> RemoteMirror::adopt(const SegmentId& id, ByteView page, const SegmentHeader& header) {
+    if (header.previous.has_value() == nothing(end_)) {
+        if (header.previous) {
+            return Step::waiting;  // what it continues is not shown yet
+        }
+        return corrupt(id, Offset(0), "its header begins a log that has already begun");
+    }
+    if (header.previous) {
+        const auto& before = *header.previous;
+        if (before.id > current()) {
+            return Step::waiting;  // a segment between is not shown yet
+        }
+        if (before.id < current() || before.end < end_.end) {
+            return corrupt(id, Offset(0), "its header continues the log before the mirror's end " +
+                                              file_name(current()) + " offset " + std::to_string(end_.end.v));
+        }
+        if (before.end > end_.end) {
+            return read_up_to(before.end);
+        }
+        if (before.seq != end_.seq || before.hash != end_.hash) {
+            return corrupt(id, Offset(0), "its header continues another log than the mirror's (a fork)");
+        }
+        TRY(copy_seal(current()));
+    }
+    TRY(store(id, Offset(0), page));
+    end_ = first_position(id, header);
+    return Step::moved;
+}
+
+Result<RemoteMirror::Step> RemoteMirror::read_up_to(Offset limit) {
+    std::string bad;
+    for (int read = 0; read < reads_before_corrupt; ++read) {
+        TRY_ASSIGN(const auto done, read_batches(limit, bad));
+        if (done == Step::moved || bad.empty()) {
+            return done;
+        }
+    }
+    return corrupt(current(), end_.end, bad);
+}
+
+/// One read by a fresh open. `bad` tells why the first batch does not verify, empty when it is not there yet.
+Result<RemoteMirror::Step> RemoteMirror::read_batches(Offset limit, std::string& bad) {
+    bad.clear();
+    const auto wanted = std::min(limit.v - end_.end.v, step_bytes);
+    auto bytes = share_.get(writer_, file_name(current()), end_.end, wanted);
+    if (!bytes) {
+        if (bytes.error().code == Code::not_found) {
+            return Step::waiting;
+        }
+        return bytes.error();
+    }
+    const auto walk = walk_batches(*bytes, end_, options_.cluster, writer_);
+    if (walk.taken > 0) {
+        TRY(store(current(), end_.end, ByteView(*bytes).first(walk.taken)));
+        end_ = walk.end;
+        return Step::moved;
+    }
+    bad = walk.bad;
+    if (bad.empty() && bytes->size() == wanted) {
+        bad = "a batch reaches beyond the declared end";
+    }
+    return Step::waiting;
+}
+
+Status RemoteMirror::store(const SegmentId& id, Offset at, ByteView bytes) {
+    TRY_ASSIGN(auto file, env_.files.open(directory_ + "/" + file_name(id), env::OpenMode::create));
+    TRY(file->write_at(at, bytes));
+    TRY(file->sync());
+    if (at.v == 0) {
+        TRY(env_.files.sync_dir(directory_));
+    }
+    pulled_ += bytes.size();
+    return ok();
+}
+
+}  // namespace reeve::mirror

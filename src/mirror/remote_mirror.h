@@ -1,0 +1,61 @@
+#pragma once
+
+// The local mirror of one other writer's log: grows by whole verified batches, up to a declared slot,
+// and never otherwise. What already stands in it is never cut or overwritten with different bytes (I7).
+// Owned by the Puller.
+
+#include <optional>
+#include <string>
+
+#include "env/env.h"
+#include "mirror/mirror.h"
+#include "mirror/segments.h"
+#include "share/share.h"
+
+namespace reeve::mirror {
+
+class RemoteMirror {
+public:
+    RemoteMirror(env::Env env, share::LogShare& share, const MirrorOptions& options, WriterId writer);
+
+    /// Finds the mirror's end and the stored slot on the local disk. To be repeated until it succeeds.
+    Status load();
+    bool loaded() const { return loaded_; }
+    /// The verified, synced end of the mirror.
+    const eventlog::LogPosition& end() const { return end_; }
+    /// The last slot that the mirror reached; of an earlier run after load().
+    const std::optional<eventlog::HeadSlot>& stored_slot() const { return stored_; }
+
+    /// Pulls towards `slot`, at most `budget` bytes. Success with end() short of the slot means: the
+    /// share does not show the rest yet; wait. Code::corrupt: bytes below the declared end do not
+    /// verify, also after reading them again; the text names file, offset and reason.
+    Status pull(const eventlog::HeadSlot& slot, std::uint64_t budget);
+    bool reached(const eventlog::HeadSlot& slot) const;
+
+private:
+    /// What one step did.
+    enum class Step : std::uint8_t { moved, waiting };
+
+    Result<Step> step(const eventlog::HeadSlot& slot);
+    Result<Step> finish_segment(const eventlog::HeadSlot& slot);
+    Result<Step> next_segment(const eventlog::HeadSlot& slot);
+    Result<Step> adopt(const SegmentId& id, ByteView page, const SegmentHeader& header);
+    Result<Step> read_up_to(Offset limit);
+    Result<Step> read_batches(Offset limit, std::string& bad);
+    Status store(const SegmentId& id, Offset at, ByteView bytes);
+    Status store_slot(const eventlog::HeadSlot& slot);
+    SegmentId current() const { return {end_.incarnation, end_.segment}; }
+    Error corrupt(const SegmentId& id, Offset at, const std::string& why) const;
+
+    env::Env env_;
+    share::LogShare& share_;
+    const MirrorOptions options_;
+    const WriterId writer_;
+    const std::string directory_;
+    bool loaded_ = false;
+    eventlog::LogPosition end_;
+    std::optional<eventlog::HeadSlot> stored_;
+    std::uint64_t pulled_ = 0;  // bytes of the current pull
+};
+
+}  // namespace reeve::mirror

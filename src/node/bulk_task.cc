@@ -1,0 +1,292 @@
+// The bulk task: everything on the share that is large or lazy. Dropped files, output that outgrew the
+// log, the rendering for people, status files. Nothing that decides who runs what happens here, so it
+// may be late by any time.
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "compute/attempt.h"
+#include "node/rendering.h"
+#include "node/tasks.h"
+#include "observability/documents.h"
+
+namespace reeve::node {
+namespace {
+
+constexpr milliseconds inbox_interval{500};
+constexpr milliseconds follow_interval{2'000};
+constexpr milliseconds ship_again_interval{5'000};
+constexpr std::int64_t rest_ms = 1'000;              // a dropped file has not changed for this long
+constexpr std::uint64_t document_limit = 64 * 1024 + 1;
+constexpr std::size_t chunk_bytes = 1024 * 1024;
+constexpr std::uint64_t output_file_limit = 1024ULL * 1024 * 1024;
+
+struct Following {
+    std::string directory;
+    std::string prefix;                   // results/<day>/<job>/a<k>
+    std::map<std::string, std::uint64_t> copied;  // stream name -> bytes
+};
+
+class Bulk {
+public:
+    Bulk(TaskContext context, const projection::Projection& projection)
+        : context_(std::move(context)), renderer_(context_.share.board(), projection) {}
+
+    void run() {
+        const auto start = context_.env.clock.mono_now();
+        next_inbox_ = start;
+        next_follow_ = start;
+        next_ship_ = start;
+        while (!stopped_) {
+            for (auto& message : context_.mail.bulk.take_all(next_wake())) {
+                std::visit([this](auto& m) { on(m); }, message);
+            }
+            const auto now = context_.env.clock.mono_now();
+            if (!stopped_) {
+                tick(now);
+            }
+        }
+    }
+
+private:
+    MonoTime next_wake() const { return std::min({next_inbox_, next_follow_, next_ship_}); }
+
+    void tick(MonoTime now) {
+        if (now >= next_ship_) {
+            next_ship_ = now + ship_again_interval;
+            ship_spooled();
+        }
+        if (now >= next_follow_) {
+            next_follow_ = now + follow_interval;
+            for (auto& [attempt, following] : following_) {
+                static_cast<void>(copy_streams(following, false).has_value());
+            }
+        }
+        if (now >= next_inbox_) {
+            next_inbox_ = now + inbox_interval;
+            if (duties_ && context_.share.identity().check()) {
+                take_dropped();
+                renderer_.step(now);
+            }
+        }
+    }
+
+    // ---- mail
+    void on(StopTask&) { stopped_ = true; }
+    void on(DoDuties& m) {
+        duties_ = m.on;
+        settled_once_ = false;
+        renderer_.forget();
+    }
+    void on(RenderChanged& m) { renderer_.changed(m.jobs); }
+    void on(WriteStatus& m) {
+        static_cast<void>(
+            context_.share.objects().put("status/" + context_.config.writer.v + ".json", as_bytes(m.json)).has_value());
+    }
+    void on(FollowOutput& m) {
+        following_[m.attempt] = Following{m.directory, results_prefix(m.attempt, m.submitted_ms), {}};
+    }
+    void on(ForgetAttempt& m) {
+        following_.erase(m.attempt);
+        remove_directory(compute::attempt_directory(context_.config.run_root(), m.attempt));
+    }
+    void on(ShipOutput& m) {
+        const bool complete = ship(m);
+        if (!complete) {
+            spooled_.push_back(m);
+        }
+        following_.erase(m.finished.attempt);
+        static_cast<void>(context_.mail.loop.push(LoopMessage(Shipped{std::move(m.finished), complete})).has_value());
+    }
+    void on(SettleFile& m) {
+        auto& inbox = context_.share.inbox();
+        auto done = m.rejection ? inbox.reject(context_.config.writer, m.taken, *m.rejection)
+                                : inbox.settle(context_.config.writer, m.taken);
+        if (!done) {
+            settled_once_ = false;  // listed again, told again, settled then
+        }
+        handed_.erase(m.taken.job);
+    }
+
+    // ---- dropped files
+    void take_dropped() {
+        auto& inbox = context_.share.inbox();
+        if (!settled_once_) {
+            settled_once_ = true;
+            auto taken = inbox.taken(context_.config.writer);
+            for (const auto& one : taken ? *taken : std::vector<share::Inbox::Taken>{}) {
+                hand_over(one);
+            }
+        }
+        auto dropped = inbox.list();
+        if (!dropped) {
+            return;
+        }
+        std::map<std::string, std::pair<std::uint64_t, std::int64_t>> seen;
+        const WallTime wall = context_.env.clock.wall_now();
+        for (const auto& file : *dropped) {
+            const auto before = seen_.find(file.name);
+            const auto now_seen = std::make_pair(file.size, file.mtime_ms);
+            const bool rested = before != seen_.end() && before->second == now_seen &&
+                                std::abs(wall.ms - file.mtime_ms) >= rest_ms;
+            if (!rested) {
+                seen[file.name] = now_seen;
+                continue;
+            }
+            std::array<std::uint8_t, 10> random{};
+            context_.env.entropy.fill(random);
+            const share::Inbox::Taken taken{JobId::make(wall.ms, random), file.name};
+            if (inbox.take(file.name, context_.config.writer, taken.job)) {
+                hand_over(taken);
+            }
+        }
+        seen_ = std::move(seen);
+    }
+
+    void hand_over(const share::Inbox::Taken& taken) {
+        if (!handed_.insert(taken.job).second) {
+            return;
+        }
+        DroppedFile file{taken, {}, ""};
+        auto bytes = context_.share.inbox().read_taken(context_.config.writer, taken, document_limit);
+        if (bytes) {
+            file.document = std::move(*bytes);
+        } else if (bytes.error().code == Code::full || bytes.error().code == Code::invalid) {
+            file.unreadable = bytes.error().message;
+        } else {
+            handed_.erase(taken.job);
+            settled_once_ = false;  // the share is in trouble: read again later
+            return;
+        }
+        if (!context_.mail.loop.push(LoopMessage(std::move(file)))) {
+            handed_.erase(taken.job);
+            settled_once_ = false;
+        }
+    }
+
+    // ---- output
+    static std::string results_prefix(const AttemptId& attempt, std::int64_t submitted_ms) {
+        return "results/" + observability::utc_day(submitted_ms) + "/" + attempt.job.text() + "/a" +
+               std::to_string(attempt.attempt.v);
+    }
+
+    /// Copies what has grown since the last time; all of it, durably, when `last`.
+    Status copy_streams(Following& following, bool last) {
+        for (const auto& [local, shared] : {std::pair("out", "stdout"), std::pair("err", "stderr")}) {
+            auto file = context_.env.files.open(following.directory + "/" + local, env::OpenMode::read);
+            if (!file) {
+                continue;  // this stream fits inline
+            }
+            TRY(copy_file(**file, following.prefix + "/" + shared, following.copied[shared], last));
+        }
+        return ok();
+    }
+
+    Status copy_file(env::File& file, const std::string& name, std::uint64_t& at, bool last) {
+        Bytes chunk(chunk_bytes);
+        for (;;) {
+            TRY_ASSIGN(const std::size_t n, file.read_at(Offset(at), chunk));
+            if (n == 0) {
+                break;
+            }
+            TRY(context_.share.objects().put_at(name, Offset(at), ByteView(chunk.data(), n), last));
+            at += n;
+            if (at > output_file_limit) {
+                return Error{Code::full, name + " is larger than what is copied of one output"};
+            }
+        }
+        return ok();
+    }
+
+    Result<Sha256> digest_of(const std::string& path) {
+        // Bounded by the supervisor's output cap (16 MiB a stream).
+        TRY_ASSIGN(const Bytes bytes, context_.env.files.read_file(path, 64ULL * 1024 * 1024));
+        return sha256(bytes);
+    }
+
+    bool ship(ShipOutput& m) {
+        Following following{m.directory, results_prefix(m.finished.attempt, m.submitted_ms), {}};
+        for (auto& [in_file, local, record] :
+             {std::tuple(m.out_in_file, "/out", &m.finished.out), std::tuple(m.err_in_file, "/err", &m.finished.err)}) {
+            if (in_file) {
+                const auto digest = digest_of(m.directory + local);
+                record->digest = digest ? *digest : Sha256{};
+            }
+        }
+        if (!context_.share.identity().check() || !copy_streams(following, true) || !copy_outputs(m, following)) {
+            return false;
+        }
+        m.finished.out.shipped = m.out_in_file;
+        m.finished.err.shipped = m.err_in_file;
+        const nlohmann::json result{{"schema", "reeve.result/v1"},
+                                    {"attempt", m.finished.attempt.text()},
+                                    {"node", m.finished.node.v},
+                                    {"exit", m.finished.exit},
+                                    {"signal", m.finished.signal},
+                                    {"wall_ms", m.finished.wall_ms},
+                                    {"stdout_bytes", m.finished.out.total_bytes},
+                                    {"stderr_bytes", m.finished.err.total_bytes},
+                                    {"missing_outputs", missing_}};
+        return context_.share.objects().put(following.prefix + "/result.json", as_bytes(result.dump(2))).has_value();
+    }
+
+    /// Declared outputs. One that the command did not write is named in result.json, not an error.
+    Status copy_outputs(const ShipOutput& m, const Following& following) {
+        missing_.clear();
+        const std::string base = m.cwd.empty() ? m.directory : m.cwd;
+        for (const auto& name : m.outputs) {
+            auto file = context_.env.files.open(base + "/" + name, env::OpenMode::read);
+            if (!file) {
+                missing_.push_back(name);
+                continue;
+            }
+            std::uint64_t at = 0;
+            TRY(copy_file(**file, following.prefix + "/outputs/" + name, at, true));
+        }
+        return ok();
+    }
+
+    void ship_spooled() {
+        std::erase_if(spooled_, [this](ShipOutput& m) {
+            if (!ship(m)) {
+                return false;
+            }
+            remove_directory(m.directory);
+            return true;
+        });
+    }
+
+    void remove_directory(const std::string& directory) {
+        auto& files = context_.env.files;
+        auto entries = files.list(directory);
+        for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
+            if (entry.kind != env::FileKind::directory) {
+                static_cast<void>(files.remove(directory + "/" + entry.name).has_value());
+            }
+        }
+        // A directory that the command made inside stays, and with it this one.
+        static_cast<void>(files.remove_dir(directory).has_value());
+    }
+
+    TaskContext context_;
+    Renderer renderer_;
+    bool stopped_ = false;
+    bool duties_ = false;
+    bool settled_once_ = false;  // what was taken before has been handed over
+    std::map<std::string, std::pair<std::uint64_t, std::int64_t>> seen_;
+    std::set<JobId> handed_;
+    std::map<AttemptId, Following> following_;
+    std::vector<ShipOutput> spooled_;
+    std::vector<std::string> missing_;
+    MonoTime next_inbox_;
+    MonoTime next_follow_;
+    MonoTime next_ship_;
+};
+
+}  // namespace
+
+void bulk_task(TaskContext context, const projection::Projection& projection) {
+    Bulk(std::move(context), projection).run();
+}
+
+}  // namespace reeve::node

@@ -1,0 +1,43 @@
+#pragma once
+
+// What one daemon is told about itself. Parsed and checked by `daemon`; plain values here.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "control/router.h"
+#include "control/timing.h"
+#include "share/share.h"
+
+namespace reeve::node {
+
+enum class Role : std::uint8_t { worker, coordinator };
+enum class IncomingCommand : std::uint8_t { allow, reject };
+
+struct NodeConfig {
+    NodeId node;
+    WriterId writer;
+    Role role = Role::worker;
+    share::ClusterId cluster{};
+    std::string state_directory;  // local; holds log/, projection/, run/, exec/
+    std::vector<std::string> roles;
+    std::vector<std::string> labels;  // "key=value"
+    std::uint32_t slots = 1;
+    std::uint32_t cpus = 1;
+    std::uint64_t memory_mb = 0;
+    std::vector<std::string> environment;  // what commands get, "KEY=value"
+    IncomingCommand incoming_command = IncomingCommand::reject;
+    control::Timing timing;
+    control::RouterPolicy router;
+    std::string version;
+
+    std::string log_root() const { return state_directory + "/log"; }
+    std::string run_root() const { return state_directory + "/run"; }
+    milliseconds heartbeat() const {
+        return role == Role::coordinator ? timing.coordinator_heartbeat : timing.worker_heartbeat;
+    }
+};
+
+}  // namespace reeve::node

@@ -1,0 +1,340 @@
+#include "node/loop.h"
+
+#include <algorithm>
+
+namespace reeve::node {
+namespace {
+
+constexpr std::size_t spec_cache_limit = 8192;
+constexpr std::size_t fold_group_events = 4096;
+constexpr milliseconds own_claim_scan_interval{60'000};
+constexpr milliseconds status_interval{2'000};
+
+}  // namespace
+
+Loop::Loop(env::Env env, NodeConfig config, LoopLinks links, projection::Projection& projection,
+           std::unique_ptr<eventlog::LogWriter> writer, bool rebooted)
+    : env_(env),
+      config_(std::move(config)),
+      links_(links),
+      projection_(projection),
+      writer_(std::move(writer)),
+      rebooted_(rebooted) {}
+
+int Loop::run() {
+    now_ = env_.clock.mono_now();
+    wall_ = env_.clock.wall_now();
+    last_push_ = now_;
+    last_round_ = now_;
+    next_scan_ = now_;
+    next_duty_scan_ = now_;
+    next_health_ = now_;
+    if (auto caught = catch_up_own_log(); !caught) {
+        env_.telemetry.log(env::Level::error, "loop", caught.error().message);
+        return exit_failed;
+    }
+    events::NodeStarted started;
+    started.node = config_.node;
+    started.incarnation = writer_->position().incarnation;
+    started.role = config_.role == Role::worker ? "worker" : "coord";
+    started.roles = config_.roles;
+    started.labels = config_.labels;
+    started.slots = config_.role == Role::worker ? config_.slots : 0;
+    started.cpus = config_.cpus;
+    started.memory_mb = config_.memory_mb;
+    started.version = config_.version;
+    started.heartbeat_ms = config_.heartbeat().count();
+    append(std::move(started));
+    commit();
+    load_own_attempts();
+    while (!stopping_) {
+        turn();
+    }
+    if (exit_status_ == exit_done) {
+        append(events::NodeStopped{config_.node, writer_->position().incarnation, "asked to stop"});
+        commit();
+    }
+    return exit_status_;
+}
+
+void Loop::turn() {
+    const MonoTime deadline = dirty_ ? env_.clock.mono_now() : next_wake();
+    auto messages = links_.inbox.take_all(deadline);
+    dirty_ = false;
+    now_ = env_.clock.mono_now();
+    wall_ = env_.clock.wall_now();
+    for (auto& message : messages) {
+        handle(std::move(message));
+    }
+    fold_mirrors();
+    if (!stopping_) {
+        offer();
+        dispatch();
+        duties();
+        health();
+        fence();
+    }
+    commit();
+    answer_shared();
+    env_.telemetry.observe("reeve_loop_turn_ms",
+                           static_cast<double>((env_.clock.mono_now() - now_).count()) / 1e6);
+}
+
+MonoTime Loop::next_wake() const {
+    MonoTime wake = now_ + config_.timing.retry_interval;
+    for (const auto& waiter : waiters_) {
+        wake = std::min(wake, waiter.deadline);
+    }
+    for (const auto& [attempt, pursuit] : pursued_) {
+        wake = std::min(wake, pursuit.again);
+    }
+    if (!first_seen_.empty()) {
+        wake = std::min(wake, now_ + milliseconds(100));
+    }
+    return wake;
+}
+
+void Loop::handle(LoopMessage message) {
+    struct Visitor {
+        Loop& loop;
+        void operator()(env::ControlRequest& m) { loop.on_request(m); }
+        void operator()(env::SupervisorMessage& m) { loop.on_supervisor(m); }
+        void operator()(LogsRead& m) { loop.on_logs(m.logs, m.at); }
+        void operator()(ShareAway& m) {
+            if (loop.share_ok_) {
+                loop.env_.telemetry.log(env::Level::warning, "share", m.task + ": " + m.reason);
+            }
+            loop.share_ok_ = false;
+        }
+        void operator()(Pushed& m) {
+            loop.shared_seq_ = m.slot.last_seq;
+            loop.last_push_ = m.at;
+        }
+        void operator()(ClaimAnswer& m) { loop.on_claim(m); }
+        void operator()(OwnClaims& m) { loop.on_own_claims(m); }
+        void operator()(DroppedFile& m) { loop.on_dropped_file(m); }
+        void operator()(Shipped& m) { loop.on_shipped(m); }
+        void operator()(Noticed& m) { loop.on_notices(m); }
+        void operator()(ReplacedByAnother& m) {
+            loop.env_.telemetry.log(env::Level::error, "loop", m.reason);
+            loop.exit_status_ = exit_replaced;
+            loop.stopping_ = true;
+        }
+        void operator()(StopRequested& m) {
+            loop.env_.telemetry.log(env::Level::info, "loop", "stopping: " + m.reason);
+            loop.stopping_ = true;
+        }
+    };
+    std::visit(Visitor{*this}, message);
+}
+
+void Loop::on_notices(const Noticed& noticed) {
+    for (const auto& notice : noticed.notices) {
+        env_.telemetry.log(env::Level::warning, "mirror",
+                           notice.kind + " " + notice.subject + ": " + notice.detail);
+        append(events::Observation{notice.kind, notice.subject, notice.detail});
+    }
+}
+
+projection::Snapshot Loop::snapshot() {
+    auto view = projection_.snapshot();
+    // The local store is derived data on the local disk: when it cannot even be read, nothing may be
+    // decided any more; the next start rebuilds it.
+    CHECK(view.has_value());
+    return std::move(view).value();
+}
+
+Status Loop::catch_up_own_log() {
+    TRY_ASSIGN(auto reader, eventlog::LogReader::open(env_.files, config_.log_root() + "/" + config_.writer.v,
+                                                      config_.cluster, config_.writer));
+    const auto found = projection_.cut().find(config_.writer);
+    if (found != projection_.cut().end()) {
+        TRY(reader.seek(found->second.position));
+    }
+    for (;;) {
+        TRY_ASSIGN(auto batch, reader.next(writer_->position()));
+        if (!batch) {
+            break;
+        }
+        const projection::FoldInput input{config_.writer, batch->position_after, batch->events};
+        TRY(projection_.apply(std::span(&input, 1)));
+    }
+    auto view = snapshot();
+    nodes_ = view.nodes();
+    switches_ = view.switches();
+    return ok();
+}
+
+void Loop::fold_mirrors() {
+    for (const auto& [writer, remote] : remote_) {
+        const auto cursor = projection_.cut().find(writer);
+        const Seq folded = cursor == projection_.cut().end() ? Seq(0) : cursor->second.position.seq;
+        if (folded >= remote.mirrored.seq) {
+            continue;
+        }
+        if (auto done = fold_mirror(writer, remote); !done) {
+            readers_.erase(writer);
+            const std::string problem = "mirror of " + writer.v + ": " + done.error().message;
+            if (rejected_recently_.insert(problem).second) {
+                env_.telemetry.log(env::Level::error, "loop", problem);
+                append(events::Observation{"log.corrupt", writer.v, done.error().message});
+            }
+        }
+    }
+}
+
+Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote) {
+    auto found = readers_.find(writer);
+    if (found == readers_.end()) {
+        TRY_ASSIGN(auto opened, eventlog::LogReader::open(env_.files, config_.log_root() + "/" + writer.v,
+                                                          config_.cluster, writer));
+        const auto cursor = projection_.cut().find(writer);
+        if (cursor != projection_.cut().end()) {
+            TRY(opened.seek(cursor->second.position));
+        }
+        found = readers_.emplace(writer, std::move(opened)).first;
+    }
+    std::vector<eventlog::Batch> batches;
+    std::size_t held = 0;
+    bool more = true;
+    while (more) {
+        TRY_ASSIGN(auto batch, found->second.next(remote.mirrored));
+        more = batch.has_value();
+        if (more) {
+            held += batch->events.size();
+            writer_->observe(batch->events.empty() ? Hlc(0) : batch->events.back().hlc);
+            batches.push_back(std::move(*batch));
+        }
+        if (!batches.empty() && (!more || held >= fold_group_events)) {
+            std::vector<projection::FoldInput> inputs;
+            for (const auto& one : batches) {
+                inputs.push_back({writer, one.position_after, one.events});
+            }
+            TRY_ASSIGN(const auto applied, projection_.apply(inputs));
+            note_changed(applied);
+            batches.clear();
+            held = 0;
+        }
+    }
+    return ok();
+}
+
+void Loop::note_changed(const projection::Applied& applied) {
+    changed_.insert(applied.changed.begin(), applied.changed.end());
+    if (applied.nodes_changed) {
+        auto view = snapshot();
+        nodes_ = view.nodes();
+        switches_ = view.switches();
+    }
+    if (!applied.changed.empty()) {
+        stop_cancelled(applied.changed);
+        RenderChanged render{std::vector<JobId>(applied.changed.begin(), applied.changed.end())};
+        // A full mailbox is no loss: the rendering is reconciled as a whole from time to time.
+        static_cast<void>(links_.bulk.push(std::move(render)).has_value());
+    }
+    dirty_ = dirty_ || applied.events > 0;
+}
+
+void Loop::commit() {
+    if (payloads_.empty()) {
+        auto sends = std::move(sends_);
+        sends_.clear();
+        for (auto& send : sends) {
+            send();
+        }
+        return;
+    }
+    std::vector<events::Event> events;
+    auto position = writer_->append(payloads_, &events);
+    payloads_.clear();
+    if (!position) {
+        commit_failed(position.error());
+        return;
+    }
+    const projection::FoldInput input{config_.writer, *position, events};
+    auto applied = projection_.apply(std::span(&input, 1));
+    if (!applied) {
+        // The log is the truth and holds the events: stop, and let the next start fold them again.
+        env_.telemetry.log(env::Level::error, "loop", "projection: " + applied.error().message);
+        exit_status_ = exit_failed;
+        stopping_ = true;
+        return;
+    }
+    static_cast<void>(links_.push.push(PushUpTo{*position, events.back().hlc}).has_value());
+    for (auto& [request, reply] : replies_) {
+        waiters_.push_back({position->seq, request, std::move(reply), now_ + milliseconds(2000)});
+    }
+    replies_.clear();
+    auto sends = std::move(sends_);
+    sends_.clear();
+    for (auto& send : sends) {
+        send();
+    }
+    note_changed(*applied);
+}
+
+void Loop::commit_failed(const Error& error) {
+    env_.telemetry.log(env::Level::error, "log", "append: " + error.message);
+    env_.telemetry.count("reeve_log_append_failures_total", 1);
+    for (const auto& [request, reply] : replies_) {
+        const std::string answer =
+            R"({"schema":"reeve.reply/v1","ok":false,"error":{"code":"io","exit":8,)"
+            R"("message":"the event log of this node cannot be written","why":"see the daemon's log",)"
+            R"("fix":"reeve doctor"}})";
+        links_.control.reply(request, as_bytes(answer));
+    }
+    replies_.clear();
+    sends_.clear();
+    // Nothing that was decided in this turn happened. Claims are found again by listing, outcomes are
+    // told again by the supervisor after a fresh connection.
+    claims_in_flight_.clear();
+    for (auto& [attempt, own] : own_) {
+        own.ended = false;
+    }
+    next_scan_ = now_ + milliseconds(1000);
+    supervisor_ready_ = false;
+}
+
+void Loop::answer_shared() {
+    for (auto waiter = waiters_.begin(); waiter != waiters_.end();) {
+        const bool shared = waiter->seq <= shared_seq_;
+        if (!shared && now_ < waiter->deadline) {
+            ++waiter;
+            continue;
+        }
+        std::string reply = waiter->reply;
+        reply.pop_back();  // the closing brace of the object
+        reply += shared ? R"(,"shared":true})" : R"(,"shared":false})";
+        links_.control.reply(waiter->request, as_bytes(reply));
+        waiter = waiters_.erase(waiter);
+    }
+    if (now_ >= next_scan_ && share_ok_) {
+        next_scan_ = now_ + own_claim_scan_interval;
+        static_cast<void>(links_.claims.push(ListOwn{}).has_value());
+    }
+    if (now_ >= next_status_) {
+        next_status_ = now_ + status_interval;
+        static_cast<void>(links_.bulk.push(WriteStatus{live_status_json()}).has_value());
+    }
+}
+
+const queue::JobSpec* Loop::spec_of(const JobId& job, const projection::JobRow& row) {
+    const auto found = specs_.find(job);
+    if (found != specs_.end()) {
+        return &found->second;
+    }
+    const auto* submission = row.submission();
+    if (submission == nullptr) {
+        return nullptr;
+    }
+    auto spec = queue::parse_canonical(submission->document);
+    if (!spec) {
+        return nullptr;
+    }
+    if (specs_.size() >= spec_cache_limit) {
+        specs_.clear();
+    }
+    return &specs_.emplace(job, std::move(*spec)).first->second;
+}
+
+}  // namespace reeve::node

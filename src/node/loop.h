@@ -1,0 +1,196 @@
+#pragma once
+
+// The loop task of one writer: the only one that decides and the only one that appends.
+//
+//   mail -> handle -> fold mirrors -> decide (dispatch, duties) -> append + sync -> apply -> send
+//
+// Everything that leaves the writer (exec requests, claims, replies, files) is sent after what it
+// derives from is durable, and is idempotent, so a crash between two steps is mended by deriving it
+// again at the next start. The loop makes no call on the share (I12): other tasks do and send mail.
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "compute/attempt.h"
+#include "control/duties.h"
+#include "control/router.h"
+#include "env/env.h"
+#include "env/host.h"
+#include "env/sockets.h"
+#include "env/supervisor.h"
+#include "eventlog/reader.h"
+#include "eventlog/writer.h"
+#include "node/config.h"
+#include "node/messages.h"
+#include "projection/projection.h"
+#include "queue/door/door.h"
+
+namespace reeve::node {
+
+struct SubmitArguments;
+
+/// Everything the loop talks to. All outlive it; `supervisor` is null for a coordinator.
+struct LoopLinks {
+    env::Mailbox<LoopMessage>& inbox;
+    env::Mailbox<PushMessage>& push;
+    env::Mailbox<PullMessage>& pull;
+    env::Mailbox<ClaimsMessage>& claims;
+    env::Mailbox<BulkMessage>& bulk;
+    env::Supervisor* supervisor;
+    env::ControlServer& control;
+    env::Host& host;
+};
+
+/// Exit statuses of a daemon that the loop decides about.
+constexpr int exit_done = 0;
+constexpr int exit_failed = 1;
+constexpr int exit_replaced = 11;
+
+class Loop {
+public:
+    Loop(env::Env env, NodeConfig config, LoopLinks links, projection::Projection& projection,
+         std::unique_ptr<eventlog::LogWriter> writer, bool rebooted);
+    /// Runs until StopRequested or ReplacedByAnother; returns the exit status.
+    int run();
+
+private:
+    // --- turn (loop.cc)
+    void turn();
+    void handle(LoopMessage message);
+    void fold_mirrors();
+    Status fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote);
+    Status catch_up_own_log();
+    void commit();
+    void commit_failed(const Error& error);
+    void note_changed(const projection::Applied& applied);
+    void answer_shared();
+    MonoTime next_wake() const;
+    void append(events::Payload payload) { payloads_.push_back(std::move(payload)); }
+    /// Runs after everything appended in this turn is durable and applied.
+    void then(std::function<void()> send) { sends_.push_back(std::move(send)); }
+    projection::Snapshot snapshot();
+    const queue::JobSpec* spec_of(const JobId& job, const projection::JobRow& row);
+    void on_notices(const Noticed& noticed);
+
+    // --- requests of people (loop_control.cc)
+    void on_request(const env::ControlRequest& request);
+    std::string submit(const env::ControlRequest& request, const SubmitArguments& arguments);
+    std::string cancel(const env::ControlRequest& request, const std::string& job, bool give_up_lost,
+                       const std::string& request_id);
+    std::string set_switch(const env::ControlRequest& request, const std::string& name,
+                           const std::string& value, const std::string& reason);
+    queue::DoorContext door_context(const projection::Snapshot& view, const std::set<JobId>& earlier) const;
+    void on_dropped_file(const DroppedFile& dropped);
+
+    // --- attempts of this node (loop_attempts.cc)
+    void load_own_attempts();
+    void on_supervisor(const env::SupervisorMessage& message);
+    void on_hello(const env::SupervisorHello& hello);
+    void on_outcome(const env::ExecOutcome& outcome);
+    void on_shipped(const Shipped& shipped);
+    void begin_attempt(const AttemptId& attempt, const projection::JobRow& row, bool claimed);
+    void start_exec(const AttemptId& attempt);
+    void settle_unknown(const AttemptId& attempt);
+    void stop_cancelled(const std::set<JobId>& changed);
+    void fence();
+    compute::LocalClaim local_claim(const AttemptId& attempt);
+
+    // --- dispatch (loop_dispatch.cc)
+    void dispatch();
+    void offer();
+    bool may_claim(std::string* why) const;
+    std::vector<control::Candidate> candidates(const projection::Snapshot& view) const;
+    std::vector<control::Choice> line(const projection::Snapshot& view);
+    bool start_at_once(const JobId& job, const queue::JobSpec& spec, const events::JobSubmitted& submitted);
+    void on_claim(const ClaimAnswer& answer);
+    void claim_won(const ClaimAnswer& answer);
+    void on_own_claims(const OwnClaims& claims);
+    void request_claim(ClaimRequest request);
+
+    // --- duties and what is known of others (loop_duties.cc)
+    void on_logs(const RemoteLogs& logs, MonoTime at);
+    void duties();
+    void do_duties_for(const projection::Snapshot& view, const JobId& job, const control::DutyView& duty);
+    control::DutyView duty_view(const projection::Snapshot& view) const;
+    control::Liveness liveness(const WriterId& writer) const;
+    milliseconds silent_for(const WriterId& writer) const;
+    bool coordinator_live() const;
+    bool does_duties() const;
+    bool all_caught_up() const;
+    void health();
+    std::string live_status_json() const;
+
+    // One attempt that this node has started and not ended.
+    struct OwnAttempt {
+        queue::JobSpec spec;
+        std::int64_t submitted_ms = 0;
+        bool asked = false;     // this process has asked the supervisor to run it
+        bool stopping = false;  // TERM was asked for
+        bool ended = false;     // its outcome is on the way into the log
+    };
+    struct SharedWaiter {       // a reply that waits until HEAD covers `seq`
+        Seq seq;
+        std::uint64_t request = 0;
+        std::string reply;      // JSON object
+        MonoTime deadline;
+    };
+    struct Pursuit {            // a claim whose result is unknown: never forgotten
+        ClaimRequest request;
+        MonoTime again;
+    };
+
+    env::Env env_;
+    NodeConfig config_;
+    LoopLinks links_;
+    projection::Projection& projection_;
+    std::unique_ptr<eventlog::LogWriter> writer_;
+    bool rebooted_;
+
+    MonoTime now_;
+    WallTime wall_;
+    bool stopping_ = false;
+    bool dirty_ = true;          // something changed: the next turn does not wait
+    int exit_status_ = exit_done;
+    std::vector<events::Payload> payloads_;
+    std::vector<std::function<void()>> sends_;
+    std::vector<std::pair<std::uint64_t, std::string>> replies_;  // after accepted, waiting for shared
+    std::set<JobId> changed_;    // since the last duties
+
+    RemoteLogs remote_;
+    MonoTime last_round_;        // last good pull round
+    MonoTime last_push_;         // last declared HEAD
+    Seq shared_seq_;
+    bool share_ok_ = false;
+    std::map<WriterId, eventlog::LogReader> readers_;
+    std::map<WriterId, projection::NodeRow> nodes_;
+    std::map<std::string, projection::SwitchRow> switches_;
+    control::RoutingStats stats_;
+    MonoTime stats_at_;
+    std::deque<SharedWaiter> waiters_;
+
+    std::map<AttemptId, OwnAttempt> own_;
+    bool supervisor_ready_ = false;
+    std::set<AttemptId> claims_in_flight_;
+    std::map<AttemptId, Pursuit> pursued_;
+    std::map<AttemptId, share::Ticket> foreign_claims_;
+    std::map<AttemptId, std::uint32_t> passed_over_;
+    std::map<AttemptId, MonoTime> first_seen_;     // pending without an offer since
+    std::map<AttemptId, MonoTime> offered_;
+    std::map<AttemptId, MonoTime> inspected_;
+    std::map<JobId, queue::JobSpec> specs_;        // parsed documents, bounded
+    std::set<std::string> rejected_recently_;
+    MonoTime next_scan_;         // own claims by listing
+    MonoTime next_duty_scan_;
+    MonoTime next_status_;
+    MonoTime next_health_;
+    std::string health_state_;
+    bool duties_on_ = false;
+    bool clock_ok_ = true;
+};
+
+}  // namespace reeve::node

@@ -1,0 +1,241 @@
+// Duties, and what is known of the other writers: liveness by the observer's own clock, lag, health.
+
+#include <nlohmann/json.hpp>
+
+#include "node/loop.h"
+#include "projection/spec_rules.h"
+
+namespace reeve::node {
+namespace {
+
+constexpr milliseconds duty_scan_interval{1'000};
+constexpr milliseconds health_interval{60'000};
+constexpr milliseconds inspect_again{5'000};
+constexpr std::size_t duty_scan_limit = 2000;
+
+const char* liveness_name(control::Liveness liveness) {
+    switch (liveness) {
+        case control::Liveness::live: return "live";
+        case control::Liveness::silent: return "silent";
+        case control::Liveness::dead: return "dead";
+        case control::Liveness::stopped: return "stopped";
+    }
+    return "unknown";
+}
+
+}  // namespace
+
+void Loop::on_logs(const RemoteLogs& logs, MonoTime at) {
+    for (const auto& [writer, log] : logs) {
+        remote_[writer] = log;
+    }
+    last_round_ = at;
+    share_ok_ = true;
+}
+
+milliseconds Loop::silent_for(const WriterId& writer) const {
+    if (writer == config_.writer) {
+        return milliseconds(0);
+    }
+    const auto found = remote_.find(writer);
+    if (found == remote_.end() || !found->second.head) {
+        return milliseconds(0);
+    }
+    // Measured up to the last moment at which the share could be read: while it is away, nobody ages.
+    return std::chrono::duration_cast<milliseconds>(last_round_ - found->second.head_changed);
+}
+
+control::Liveness Loop::liveness(const WriterId& writer) const {
+    const auto node = nodes_.find(writer);
+    if (writer == config_.writer) {
+        return control::Liveness::live;
+    }
+    if (node == nodes_.end() || !remote_.contains(writer)) {
+        return control::Liveness::silent;
+    }
+    const milliseconds heartbeat(node->second.heartbeat_ms);
+    const milliseconds silent = silent_for(writer);
+    if (silent > config_.timing.dead(heartbeat)) {
+        return control::Liveness::dead;
+    }
+    if (node->second.stopped) {
+        return control::Liveness::stopped;
+    }
+    return silent > config_.timing.fresh(heartbeat) ? control::Liveness::silent : control::Liveness::live;
+}
+
+bool Loop::coordinator_live() const {
+    for (const auto& [writer, node] : nodes_) {
+        if (node.role == "coord" && liveness(writer) == control::Liveness::live) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool Loop::all_caught_up() const {
+    for (const auto& [writer, log] : remote_) {
+        const auto cursor = projection_.cut().find(writer);
+        const Seq folded = cursor == projection_.cut().end() ? Seq(0) : cursor->second.position.seq;
+        if (log.head && (!log.caught_up || folded < log.mirrored.seq)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool Loop::does_duties() const {
+    std::map<WriterId, control::Liveness> coordinators;
+    std::map<WriterId, control::Liveness> workers;
+    milliseconds silence{1'000'000'000};
+    for (const auto& [writer, node] : nodes_) {
+        const auto state = liveness(writer);
+        (node.role == "coord" ? coordinators : workers)[writer] = state;
+        if (node.role == "coord" && state != control::Liveness::stopped) {
+            silence = std::min(silence, silent_for(writer));
+        }
+    }
+    if (config_.role == Role::coordinator) {
+        return control::duty_rank(config_.writer, coordinators) == std::size_t{0};
+    }
+    if (coordinator_live()) {
+        return false;
+    }
+    const auto rank = control::duty_rank(config_.writer, workers);
+    if (!rank) {
+        return false;
+    }
+    const auto stagger = config_.timing.duty_stagger * static_cast<std::int64_t>(*rank);
+    return silence >= config_.timing.coordinator_silent() + stagger;
+}
+
+control::DutyView Loop::duty_view(const projection::Snapshot& view) const {
+    control::DutyView duty;
+    duty.now = wall_;
+    duty.state_of = [&view, this](const JobId& job) {
+        const auto row = view.job(job);
+        if (!row || row->submission() == nullptr) {
+            return projection::JobState::unknown;
+        }
+        return projection::situation_of(*row, projection::rules_of_document(row->submission()->document)).state;
+    };
+    for (const auto& [writer, node] : nodes_) {
+        duty.writers[writer] = liveness(writer);
+        duty.incarnations[writer] = node.incarnation;
+    }
+    duty.foreign_claims = foreign_claims_;
+    duty.all_logs_caught_up = share_ok_ && all_caught_up();
+    return duty;
+}
+
+void Loop::duties() {
+    std::set<JobId> due = std::move(changed_);
+    changed_.clear();
+    const bool mine = does_duties() && share_ok_;
+    if (mine != duties_on_) {
+        duties_on_ = mine;
+        next_duty_scan_ = now_;
+        static_cast<void>(links_.bulk.push(DoDuties{mine}).has_value());
+        env_.telemetry.log(env::Level::info, "control", mine ? "takes the duties" : "leaves the duties");
+    }
+    std::erase_if(foreign_claims_, [&](const auto& one) { return due.contains(one.first.job) && !mine; });
+    if (!mine) {
+        return;
+    }
+    auto view = snapshot();
+    const std::set<JobId> changed = due;
+    for (const auto& job : changed) {
+        for (const auto& dependent : view.dependents(job)) {
+            due.insert(dependent);
+        }
+    }
+    if (now_ >= next_duty_scan_) {
+        next_duty_scan_ = now_ + duty_scan_interval;
+        std::size_t seen = 0;
+        const auto take = [&](const projection::IndexEntry& entry) {
+            due.insert(entry.job);
+            return ++seen < duty_scan_limit;
+        };
+        for (const auto index : {projection::IndexClass::decide, projection::IndexClass::after,
+                                 projection::IndexClass::running, projection::IndexClass::timed,
+                                 projection::IndexClass::pending}) {
+            seen = 0;
+            view.index(index, take);
+        }
+    }
+    if (due.empty()) {
+        return;
+    }
+    const auto duty = duty_view(view);
+    for (const auto& job : due) {
+        do_duties_for(view, job, duty);
+    }
+}
+
+void Loop::do_duties_for(const projection::Snapshot& view, const JobId& job, const control::DutyView& duty) {
+    const auto row = view.job(job);
+    const auto* spec = row ? spec_of(job, *row) : nullptr;
+    if (spec == nullptr) {
+        return;
+    }
+    for (auto& action : control::duties_for(job, *row, *spec, duty)) {
+        if (auto* add = std::get_if<control::AppendAction>(&action)) {
+            append(std::move(add->payload));
+        } else if (auto* contest = std::get_if<control::ContestAction>(&action)) {
+            request_claim({contest->name, contest->kind, contest->ended, false});
+        } else if (const auto* inspect = std::get_if<control::InspectClaimAction>(&action)) {
+            auto& last = inspected_[inspect->attempt];
+            if (last == MonoTime{} || now_ - last > inspect_again) {
+                last = now_;
+                request_claim({inspect->attempt, share::TicketKind::run, std::nullopt, true});
+            }
+        }
+    }
+    if (inspected_.size() > duty_scan_limit) {
+        inspected_.clear();
+    }
+}
+
+void Loop::health() {
+    const std::string state = share_ok_ ? "ok" : "degraded: the share is away";
+    if (state == health_state_ && now_ < next_health_) {
+        return;
+    }
+    const auto facts = links_.host.facts();
+    health_state_ = state;
+    next_health_ = now_ + health_interval;
+    append(events::NodeHealth{config_.node, state, static_cast<std::uint32_t>(own_.size()), facts.load_milli,
+                              facts.memory_free_mb, facts.disk_free_mb});
+}
+
+std::string Loop::live_status_json() const {
+    nlohmann::json writers = nlohmann::json::object();
+    for (const auto& [writer, node] : nodes_) {
+        nlohmann::json one{{"state", liveness_name(liveness(writer))},
+                           {"silent_ms", silent_for(writer).count()},
+                           {"incarnation", node.incarnation.v}};
+        const auto remote = remote_.find(writer);
+        if (remote != remote_.end()) {
+            one["caught_up"] = remote->second.caught_up;
+            if (!remote->second.error.empty()) {
+                one["error"] = remote->second.error;
+            }
+        }
+        writers[writer.v] = std::move(one);
+    }
+    return nlohmann::json{{"schema", "reeve.live/v1"},
+                          {"writer", config_.writer.v},
+                          {"incarnation", writer_->position().incarnation.v},
+                          {"at_ms", wall_.ms},
+                          {"share", share_ok_ ? "ok" : "away"},
+                          {"duties", duties_on_},
+                          {"coordinator_live", coordinator_live()},
+                          {"running", own_.size()},
+                          {"accepted_seq", writer_->position().seq.v},
+                          {"shared_seq", shared_seq_.v},
+                          {"cut", projection::cut_name(projection_.cut())},
+                          {"writers", std::move(writers)}}
+        .dump();
+}
+
+}  // namespace reeve::node

@@ -1,0 +1,61 @@
+#pragma once
+
+// One writer, composed: opens its log as a new incarnation, then runs its fixed set of tasks over env.
+// The daemon gives it real services, the simulator simulated ones.
+
+#include <atomic>
+#include <memory>
+#include <optional>
+
+#include "node/config.h"
+#include "node/loop.h"
+#include "node/tasks.h"
+
+namespace reeve::node {
+
+/// What a writer needs from outside; all outlive the Node. `supervisor` is null for a coordinator,
+/// `doorbell` may be null (then the mirror polls).
+struct NodeServices {
+    env::Env env;
+    share::Share& share;
+    kv::Store& store;
+    env::ControlServer& control;
+    env::Supervisor* supervisor;
+    env::Doorbell* doorbell;
+    env::Host& host;
+};
+
+class Node {
+public:
+    /// Recovers the own log, claims the next incarnation (number and nonce durable before the link; with
+    /// the share away goes on as n+1 of the own disk), opens the new segment and the projection.
+    /// Code::conflict: another process holds this state directory or this incarnation.
+    static Result<std::unique_ptr<Node>> open(NodeServices services, NodeConfig config);
+    /// Spawns the tasks. Called once.
+    void start();
+    /// Asks all tasks to end; any thread.
+    void stop(const std::string& reason);
+    /// The loop's exit status once it has ended; any thread.
+    std::optional<int> ended() const;
+    Incarnation incarnation() const { return incarnation_; }
+
+private:
+    Node(NodeServices services, NodeConfig config);
+    Status open_log();
+    Result<Incarnation> claim_incarnation(Incarnation own_last);
+    void stop_tasks();
+
+    NodeServices services_;
+    NodeConfig config_;
+    Mail mail_;
+    Incarnation incarnation_;
+    share::Nonce nonce_{};
+    bool rebooted_ = false;
+    std::unique_ptr<eventlog::LogWriter> writer_;
+    std::unique_ptr<projection::Projection> projection_;
+    std::unique_ptr<Loop> loop_;
+    std::atomic<bool> stop_{false};
+    std::atomic<int> exit_{-1};
+};
+
+}  // namespace reeve::node

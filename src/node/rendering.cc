@@ -1,0 +1,139 @@
+#include "node/rendering.h"
+
+#include "projection/spec_rules.h"
+
+namespace reeve::node {
+namespace {
+
+constexpr milliseconds reconcile_interval{20'000};
+constexpr std::size_t rendered_terminal_jobs = 5000;  // newest ones that are kept complete
+constexpr std::string_view live_folders[] = {"pending", "waiting", "running"};
+constexpr std::string_view day_folders[] = {"done", "failed", "cancelled"};
+
+/// The job that a rendered file is about, if its name has the form of one.
+std::optional<JobId> job_of_name(const std::string& name) {
+    constexpr std::size_t ulid_chars = 26;
+    if (name.size() <= ulid_chars || !name.ends_with(".json")) {
+        return std::nullopt;
+    }
+    auto id = JobId::parse(std::string_view(name).substr(0, ulid_chars));
+    return id ? std::optional(*id) : std::nullopt;
+}
+
+}  // namespace
+
+void Renderer::changed(const std::vector<JobId>& jobs) { due_.insert(jobs.begin(), jobs.end()); }
+
+void Renderer::forget() {
+    placed_.clear();
+    next_reconcile_ = MonoTime{};
+}
+
+void Renderer::step(MonoTime now) {
+    for (const auto& job : due_) {
+        render(job);
+    }
+    due_.clear();
+    if (now >= next_reconcile_) {
+        next_reconcile_ = now + reconcile_interval;
+        reconcile();
+    }
+}
+
+void Renderer::render(const JobId& job) {
+    observability::Place place;
+    std::string document;
+    bool terminal = false;
+    {
+        auto view = projection_.snapshot();
+        const auto row = view ? view->job(job) : std::nullopt;
+        if (!row || row->submission() == nullptr) {
+            return;
+        }
+        place = observability::place_of(job, *row);
+        document = observability::job_document(job, *row).dump(2) + "\n";
+        const auto rules = projection::rules_of_document(row->submission()->document);
+        terminal = projection::is_terminal(projection::situation_of(*row, rules).state);
+    }
+    const auto before = placed_.find(job);
+    if (!board_.put(place.folder, place.name, as_bytes(document))) {
+        return;  // mended by the next reconciliation
+    }
+    if (before != placed_.end() && before->second != place) {
+        static_cast<void>(board_.remove(before->second.folder, before->second.name).has_value());
+    }
+    if (terminal) {
+        placed_.erase(job);
+    } else {
+        placed_[job] = place;
+    }
+}
+
+std::map<observability::Place, JobId> Renderer::wanted() const {
+    std::map<observability::Place, JobId> out;
+    auto view = projection_.snapshot();
+    if (!view) {
+        return out;
+    }
+    std::size_t seen = 0;
+    view->jobs(true, [&](const JobId& job, const projection::JobRow& row) {
+        if (row.submission() != nullptr) {
+            out.emplace(observability::place_of(job, row), job);
+        }
+        return ++seen < rendered_terminal_jobs;
+    });
+    return out;
+}
+
+void Renderer::reconcile() {
+    const auto places = wanted();
+    std::set<std::string> folders;
+    for (const auto folder : live_folders) {
+        folders.insert(std::string(folder));
+    }
+    for (const auto folder : day_folders) {
+        auto days = board_.folders(std::string(folder));
+        for (const auto& day : days ? *days : std::vector<std::string>{}) {
+            folders.insert(std::string(folder) + "/" + day);
+        }
+    }
+    for (const auto& [place, job] : places) {
+        folders.insert(place.folder);
+    }
+    for (const auto& folder : folders) {
+        mend_folder(folder, places);
+    }
+}
+
+void Renderer::mend_folder(const std::string& folder, const std::map<observability::Place, JobId>& places) {
+    auto names = board_.list(folder);
+    if (!names) {
+        return;
+    }
+    const std::set<std::string> present(names->begin(), names->end());
+    for (const auto& name : misplaced(folder, present)) {
+        static_cast<void>(board_.remove(folder, name).has_value());
+    }
+    for (auto at = places.lower_bound({folder, ""}); at != places.end() && at->first.folder == folder; ++at) {
+        if (!present.contains(at->first.name)) {
+            render(at->second);
+        }
+    }
+}
+
+// Only names that are ours and wrong are removed; what people put here stays.
+std::vector<std::string> Renderer::misplaced(const std::string& folder, const std::set<std::string>& names) const {
+    std::vector<std::string> out;
+    auto view = projection_.snapshot();
+    for (const auto& name : names) {
+        const auto job = job_of_name(name);
+        const auto row = job && view ? view->job(*job) : std::nullopt;
+        if (row && row->submission() != nullptr &&
+            observability::place_of(*job, *row) != observability::Place{folder, name}) {
+            out.push_back(name);
+        }
+    }
+    return out;
+}
+
+}  // namespace reeve::node

@@ -1,0 +1,44 @@
+#pragma once
+
+// The rendering of the job directory for people: files under queue/ that follow the view. No right to
+// run follows from them, so anybody may delete or move them; what differs is mended by reconciling.
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "observability/documents.h"
+#include "projection/projection.h"
+#include "share/share.h"
+
+namespace reeve::node {
+
+/// Owned by the bulk task of the writer that does the duties.
+class Renderer {
+public:
+    Renderer(share::Board& board, const projection::Projection& projection)
+        : board_(board), projection_(projection) {}
+    /// These jobs may have moved.
+    void changed(const std::vector<JobId>& jobs);
+    /// Writes what is due; every `reconcile_interval` compares whole folders with the view.
+    void step(MonoTime now);
+    /// Somebody else may have rendered since: start with a reconciliation.
+    void forget();
+
+private:
+    void render(const JobId& job);
+    void reconcile();
+    std::map<observability::Place, JobId> wanted() const;
+    void mend_folder(const std::string& folder, const std::map<observability::Place, JobId>& wanted);
+    std::vector<std::string> misplaced(const std::string& folder, const std::set<std::string>& names) const;
+
+    share::Board& board_;
+    const projection::Projection& projection_;
+    std::set<JobId> due_;
+    std::map<JobId, observability::Place> placed_;  // as last written by this process
+    MonoTime next_reconcile_;
+};
+
+}  // namespace reeve::node

@@ -1,0 +1,178 @@
+#include "node/tasks.h"
+
+#include <algorithm>
+
+namespace reeve::node {
+namespace {
+
+constexpr milliseconds poll_busy{250};    // between pull rounds while work moves
+constexpr milliseconds poll_idle{500};    // the coordinator's HEAD is looked at this often
+constexpr milliseconds share_retry{1000};
+constexpr milliseconds wait_slice{500};   // how soon a task without mail notices a stop
+
+mirror::MirrorOptions mirror_options(const TaskContext& context) {
+    return {context.config.log_root(), context.config.cluster, context.config.writer, context.incarnation,
+            context.nonce};
+}
+
+/// To the loop; a full mailbox means that the loop is far behind, and what is told will be told again.
+template <typename Message>
+void tell_loop(TaskContext& context, Message message) {
+    if (!context.mail.loop.push(LoopMessage(std::move(message)))) {
+        context.env.telemetry.count("reeve_loop_mail_refused_total", 1);
+    }
+}
+
+/// The state of one push task.
+struct PushState {
+    mirror::Pusher pusher;
+    std::optional<PushUpTo> want;
+    MonoTime next_heartbeat;
+    bool work = false;
+};
+
+void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) {
+    const MonoTime now = context.env.clock.mono_now();
+    const bool heartbeat = now >= state.next_heartbeat;
+    if (!state.want || !(state.work || heartbeat)) {
+        return;
+    }
+    auto slot = state.pusher.push(state.want->accepted, state.want->hlc, heartbeat);
+    auto notices = state.pusher.take_notices();
+    if (!notices.empty()) {
+        tell_loop(context, Noticed{std::move(notices)});
+    }
+    if (!slot) {
+        if (slot.error().code == Code::replaced) {
+            tell_loop(context, ReplacedByAnother{slot.error().message});
+            return;
+        }
+        tell_loop(context, ShareAway{"push", slot.error().message});
+        state.next_heartbeat = now + share_retry;
+        return;
+    }
+    state.work = false;
+    state.next_heartbeat = now + context.config.heartbeat();
+    if (doorbell != nullptr) {
+        doorbell->ring(mirror::encode(
+            mirror::Ring{context.config.cluster, context.config.writer, slot->segment, slot->durable_end}));
+    }
+    tell_loop(context, Pushed{*slot, context.env.clock.mono_now()});
+}
+
+}  // namespace
+
+void push_task(TaskContext context, env::Doorbell* doorbell) {
+    PushState state{mirror::Pusher(context.env, context.share.log(), mirror_options(context)), std::nullopt,
+                    context.env.clock.mono_now(), false};
+    for (;;) {
+        for (auto& message : context.mail.push.take_all(state.next_heartbeat)) {
+            if (std::holds_alternative<StopTask>(message)) {
+                state.next_heartbeat = MonoTime{0};
+                push_once(context, doorbell, state);  // the last word of this run
+                return;
+            }
+            if (const auto* up_to = std::get_if<PushUpTo>(&message)) {
+                state.want = *up_to;
+                state.work = true;
+            } else if (const auto* question = std::get_if<IsHeadOurs>(&message)) {
+                auto ours = state.pusher.head_is_ours();
+                BarrierHead answer{question->barrier, ours && *ours, ours ? "HEAD bears a foreign tag" : ours.error().message};
+                static_cast<void>(context.mail.claims.push(std::move(answer)).has_value());
+            }
+        }
+        push_once(context, doorbell, state);
+    }
+}
+
+void pull_task(TaskContext context) {
+    mirror::Puller puller(context.env, context.share.log(), mirror_options(context));
+    milliseconds pause = poll_busy;
+    for (;;) {
+        std::optional<std::uint64_t> barrier;
+        for (auto& message : context.mail.pull.take_all(context.env.clock.mono_now() + pause)) {
+            if (std::holds_alternative<StopTask>(message)) {
+                return;
+            }
+            if (const auto* question = std::get_if<ReadAll>(&message)) {
+                barrier = question->barrier;
+            }
+        }
+        auto identity = context.share.identity().check();
+        auto round = identity ? puller.round() : Result<RemoteLogs>(std::move(identity).error());
+        auto notices = puller.take_notices();
+        if (!notices.empty()) {
+            tell_loop(context, Noticed{std::move(notices)});
+        }
+        if (!round) {
+            tell_loop(context, ShareAway{"pull", round.error().message});
+            pause = share_retry;
+            if (barrier) {
+                static_cast<void>(
+                    context.mail.claims.push(BarrierLogs{*barrier, false, round.error().message, {}}).has_value());
+            }
+            continue;
+        }
+        pause = poll_idle;
+        if (barrier) {
+            BarrierLogs answer{*barrier, true, "", *round};
+            for (const auto& [writer, log] : *round) {
+                if (log.head && !log.caught_up) {
+                    answer.complete = false;
+                    answer.reason = writer.v + " is not read to its head" +
+                                    (log.error.empty() ? "" : ": " + log.error);
+                }
+            }
+            static_cast<void>(context.mail.claims.push(std::move(answer)).has_value());
+        }
+        tell_loop(context, LogsRead{std::move(*round), context.env.clock.mono_now()});
+    }
+}
+
+void control_task(TaskContext context, env::ControlServer& server, const std::atomic<bool>& stop) {
+    while (!stop) {
+        auto request = server.next(context.env.clock.mono_now() + wait_slice);
+        if (!request) {
+            continue;
+        }
+        const auto id = request->id;
+        if (!context.mail.loop.push(LoopMessage(std::move(*request)))) {
+            server.reply(id, as_bytes(R"({"schema":"reeve.reply/v1","ok":false,"error":{"code":"busy","exit":8,)"
+                                      R"("message":"the daemon is busy","why":"its mailbox is full",)"
+                                      R"("fix":"try again in a moment"}})"));
+        }
+    }
+}
+
+void exec_task(TaskContext context, env::Supervisor& supervisor, const std::atomic<bool>& stop) {
+    bool connected = false;
+    while (!stop) {
+        if (!connected) {
+            auto done = supervisor.connect(0);
+            connected = done.has_value();
+            if (!connected) {
+                context.env.telemetry.log(env::Level::warning, "exec", done.error().message);
+                context.env.tasks.sleep_until(context.env.clock.mono_now() + wait_slice);
+                continue;
+            }
+        }
+        auto message = supervisor.next(context.env.clock.mono_now() + wait_slice);
+        if (!message) {
+            continue;
+        }
+        connected = !std::holds_alternative<env::SupervisorGone>(*message);
+        tell_loop(context, std::move(*message));
+    }
+}
+
+void doorbell_task(TaskContext context, env::Doorbell& doorbell, const std::atomic<bool>& stop) {
+    while (!stop) {
+        const auto message = doorbell.next(context.env.clock.mono_now() + wait_slice);
+        const auto ring = message ? mirror::decode_ring(*message) : std::nullopt;
+        if (ring && ring->cluster == context.config.cluster && ring->writer != context.config.writer) {
+            static_cast<void>(context.mail.pull.push(LookNow{}).has_value());
+        }
+    }
+}
+
+}  // namespace reeve::node

@@ -1,0 +1,133 @@
+#include "share/dir/dir_tree.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace reeve::share {
+namespace {
+
+constexpr std::uint64_t max_identity_bytes = 64 * 1024;
+constexpr Duration guard_every = seconds(1);
+constexpr std::string_view identity_schema = "reeve.cluster/v1";
+
+}  // namespace
+
+Result<ClusterId> read_identity(env::FileSystem& files, const std::string& root) {
+    const auto path = root + "/" + std::string(identity_file);
+    auto bytes = files.read_file(path, max_identity_bytes);
+    if (!bytes) {
+        const auto code = bytes.error().code;
+        if (code == Code::full || code == Code::invalid) {
+            return Error{Code::corrupt, path + " is not an identity file: " + bytes.error().message};
+        }
+        return Error{Code::unavailable,
+                     "no cluster directory at " + root + " (mount missing, NAS away?): " + bytes.error().message};
+    }
+    const auto text = as_text(*bytes);
+    const auto json = nlohmann::json::parse(text, nullptr, false);
+    const auto field = [&](const char* name) -> std::string {
+        const auto it = json.is_object() ? json.find(name) : json.end();
+        return it != json.end() && it->is_string() ? it->get<std::string>() : std::string();
+    };
+    const auto id = from_hex(field("cluster"));
+    ClusterId cluster{};
+    if (field("schema") != identity_schema || !id || id->size() != cluster.size()) {
+        return Error{Code::corrupt, path + " is not an identity file of schema " + std::string(identity_schema)};
+    }
+    std::copy(id->begin(), id->end(), cluster.begin());
+    return cluster;
+}
+
+DirTree::DirTree(env::FileSystem& files, std::string root, ClusterId cluster, env::Entropy& entropy,
+                 env::Clock& clock)
+    : files_(files), root_(std::move(root)), cluster_(cluster), entropy_(entropy), clock_(clock) {}
+
+Status DirTree::check() {
+    const auto found = read_identity(files_, root_);
+    Status result = ok();
+    if (!found) {
+        result = found.error();
+    } else if (*found != cluster_) {
+        result = Error{Code::conflict, root_ + " belongs to cluster " + to_hex(*found) + ", ours is " +
+                                           to_hex(cluster_)};
+    }
+    const auto until = result ? clock_.mono_now() + guard_every : MonoTime{INT64_MIN};
+    const std::lock_guard lock(mutex_);
+    good_until_ = until;
+    if (!result) {
+        known_dirs_.clear();
+    }
+    return result;
+}
+
+Status DirTree::guard() {
+    const auto now = clock_.mono_now();
+    {
+        const std::lock_guard lock(mutex_);
+        if (now < good_until_) {
+            return ok();
+        }
+    }
+    return check();
+}
+
+Error DirTree::explain(Error error) {
+    if (error.code == Code::conflict || error.code == Code::invalid) {
+        return error;
+    }
+    auto identity = check();
+    return identity ? error : std::move(identity).error();
+}
+
+Status DirTree::plain_dirs(std::string_view below) {
+    return each_part(below, false);
+}
+
+Status DirTree::each_part(std::string_view below, bool make) {
+    for (std::size_t end = 0; end != std::string_view::npos;) {
+        end = below.find('/', end + 1);
+        const auto part = path(below.substr(0, end));
+        if (make) {
+            // Made before it is asked for: a network client may remember an absence for a minute.
+            auto made = files_.make_dirs(part);
+            if (!made && made.error().code != Code::conflict) {
+                return std::move(made).with("make " + part);
+            }
+        }
+        TRY_ASSIGN(const auto info, files_.info(part));
+        if (info.kind != env::FileKind::directory) {
+            return Error{Code::invalid, part + " is not a directory (links are not followed)"};
+        }
+    }
+    return ok();
+}
+
+Status DirTree::need_dir(const std::string& below) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (known_dirs_.contains(below)) {
+            return ok();
+        }
+    }
+    TRY(check());
+    TRY(each_part(below, true));
+    const std::lock_guard lock(mutex_);
+    if (known_dirs_.size() > 4096) {
+        known_dirs_.clear();
+    }
+    known_dirs_.insert(below);
+    return ok();
+}
+
+void DirTree::forget_dirs() {
+    const std::lock_guard lock(mutex_);
+    known_dirs_.clear();
+}
+
+std::string DirTree::random_hex(std::size_t n) {
+    Bytes bytes(n);
+    entropy_.fill(bytes);
+    return to_hex(bytes);
+}
+
+}  // namespace reeve::share

@@ -1,0 +1,227 @@
+#include "context.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "observability/documents.h"
+#include "projection/kv/lmdb_store.h"
+#include "runtime/control_client.h"
+#include "runtime/os_entropy.h"
+#include "runtime/posix_clock.h"
+#include "runtime/process.h"
+
+namespace reeve::cli {
+namespace {
+
+int exit_of(Code code) {
+    switch (code) {
+        case Code::not_found: return exit_not_found;
+        case Code::conflict: return exit_conflict;
+        case Code::invalid: return exit_usage;
+        case Code::corrupt: return exit_verification;
+        case Code::timeout: return exit_timed_out;
+        case Code::unavailable: return exit_unreachable;
+        case Code::replaced: return 11;
+        case Code::io:
+        case Code::full:
+        case Code::cancelled:
+        case Code::unsupported: return exit_failed;
+    }
+    return exit_failed;
+}
+
+std::uint64_t events_in(const projection::Cut& cut) {
+    std::uint64_t sum = 0;
+    for (const auto& [writer, row] : cut) {
+        sum += row.position.seq.v;
+    }
+    return sum;
+}
+
+}  // namespace
+
+int Context::fail(const Failure& failure) const {
+    if (options.json) {
+        const nlohmann::json document{{"type", "error"},         {"code", failure.code}, {"exit", failure.exit},
+                                      {"message", failure.message}, {"why", failure.why},   {"fix", failure.fix}};
+        fmt::print(stderr, "{}\n", document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+        return failure.exit;
+    }
+    fmt::print(stderr, "error: {}\n", failure.message);
+    if (!failure.why.empty()) {
+        fmt::print(stderr, "  why: {}\n", failure.why);
+    }
+    if (!failure.fix.empty()) {
+        fmt::print(stderr, "  fix: {}\n", failure.fix);
+    }
+    return failure.exit;
+}
+
+int Context::fail(const Error& error, const std::string& fix) const {
+    return fail({std::string(code_name(error.code)), exit_of(error.code), error.message, "", fix});
+}
+
+void Context::print(const nlohmann::json& document) const {
+    fmt::print("{}\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+bool Context::color() const {
+    const char* no_color = std::getenv("NO_COLOR");
+    return !options.no_color && !options.plain && (no_color == nullptr || *no_color == '\0') &&
+           runtime::is_terminal(1);
+}
+
+Result<const daemon::FileConfig*> Context::config() {
+    if (!config_) {
+        TRY_ASSIGN(config_, daemon::load_config(options.config));
+    }
+    return static_cast<const daemon::FileConfig*>(&*config_);
+}
+
+Result<WriterId> Context::view_writer() {
+    TRY(view());
+    return writer_;
+}
+
+Result<projection::Snapshot> Context::view() {
+    TRY_ASSIGN(const auto* file, config());
+    std::uint64_t best = 0;
+    if (store_ == nullptr) {
+        Error last{Code::unavailable, "no daemon of node " + file->node.v + " has ever run here"};
+        for (const auto role : {node::Role::worker, node::Role::coordinator}) {
+            const auto writer = file->writer(role);
+            kv::LmdbStore::Options how;
+            how.read_only = true;
+            auto store = kv::LmdbStore::open(file->projection_directory(writer),
+                                             projection::Projection::table_names(), how);
+            if (!store) {
+                if (store.error().code != Code::not_found) {
+                    last = store.error();
+                }
+                continue;
+            }
+            auto transaction = (*store)->read();
+            if (!transaction) {
+                last = transaction.error();
+                continue;
+            }
+            const auto events = events_in(projection::Snapshot(std::move(*transaction)).cut());
+            if (store_ == nullptr || events > best) {
+                best = events;
+                store_ = std::move(*store);
+                writer_ = writer;
+            }
+        }
+        if (store_ == nullptr) {
+            return last;
+        }
+    }
+    TRY_ASSIGN(auto transaction, store_->read());
+    return projection::Snapshot(std::move(transaction));
+}
+
+Result<nlohmann::json> Context::call(const nlohmann::json& request, milliseconds timeout) {
+    TRY_ASSIGN(const auto* file, config());
+    Error last{Code::unavailable, ""};
+    for (const auto role : {node::Role::worker, node::Role::coordinator}) {
+        auto answer = runtime::control_call(file->control_socket(file->writer(role)), as_bytes(request.dump()), timeout);
+        if (answer) {
+            auto parsed = nlohmann::json::parse(as_text(*answer), nullptr, false);
+            if (!parsed.is_object()) {
+                return Error{Code::corrupt, "the daemon's answer is not a JSON object"};
+            }
+            return parsed;
+        }
+        last = answer.error();
+        if (last.code != Code::unavailable) {
+            return last;
+        }
+    }
+    return Error{Code::unavailable, "no daemon of node " + file->node.v + " answers: " + last.message};
+}
+
+std::optional<Failure> Context::refusal(const nlohmann::json& reply) {
+    if (reply.value("ok", false)) {
+        return std::nullopt;
+    }
+    const auto error = reply.value("error", nlohmann::json::object());
+    return Failure{error.value("code", "failed"), error.value("exit", exit_failed), error.value("message", "refused"),
+                   error.value("why", ""), error.value("fix", "")};
+}
+
+Result<JobId> Context::find_job(const projection::Snapshot& view, const std::string& text) const {
+    constexpr std::size_t least_characters = 4;
+    if (auto whole = JobId::parse(text)) {
+        if (!view.job(*whole)) {
+            return Error{Code::not_found, "no job " + text + " in this node's view"};
+        }
+        return *whole;
+    }
+    std::vector<JobId> found;
+    if (text.size() >= least_characters) {
+        view.jobs(true, [&](const JobId& job, const projection::JobRow&) {
+            const auto id = job.text();
+            if (id.starts_with(text) || id.ends_with(text)) {
+                found.push_back(job);
+            }
+            return found.size() < 2;
+        });
+    }
+    if (found.size() == 1) {
+        return found.front();
+    }
+    return Error{Code::not_found, found.empty() ? "no job '" + text.substr(0, 40) + "' in this node's view"
+                                                : "'" + text.substr(0, 40) + "' stands for more than one job"};
+}
+
+std::string relative_time(std::int64_t ms, std::int64_t now_ms) {
+    const std::int64_t delta = now_ms - ms;
+    const std::int64_t s = std::abs(delta) / 1000;
+    const std::string amount = s < 120      ? fmt::format("{} s", s)
+                               : s < 7200   ? fmt::format("{} min", s / 60)
+                               : s < 172800 ? fmt::format("{} h", s / 3600)
+                                            : fmt::format("{} d", s / 86400);
+    return delta >= 0 ? amount + " ago" : "in " + amount;
+}
+
+std::string human_bytes(std::uint64_t bytes) {
+    static constexpr const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = static_cast<double>(bytes);
+    std::size_t unit = 0;
+    while (value >= 1024 && unit + 1 < std::size(units)) {
+        value /= 1024;
+        ++unit;
+    }
+    return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, units[unit]);
+}
+
+std::int64_t wall_now_ms() { return runtime::PosixClock().wall_now().ms; }
+
+std::string random_hex(std::size_t bytes) {
+    Bytes out(bytes);
+    runtime::OsEntropy().fill(out);
+    return to_hex(out);
+}
+
+void Table::print(const Options& options) const {
+    std::vector<std::size_t> widths;
+    for (const auto& row : rows_) {
+        widths.resize(std::max(widths.size(), row.size()));
+        for (std::size_t i = 0; i < row.size(); ++i) {
+            widths[i] = std::max(widths[i], row[i].size());
+        }
+    }
+    for (const auto& row : rows_) {
+        std::string line;
+        for (std::size_t i = 0; i < row.size(); ++i) {
+            const bool last = i + 1 == row.size();
+            line += options.plain ? row[i] + (last ? "" : "\t")
+                                  : last ? row[i] : fmt::format("{:<{}}  ", row[i], widths[i]);
+        }
+        fmt::print("{}\n", line);
+    }
+}
+
+}  // namespace reeve::cli
