@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -256,7 +255,7 @@ Result<Launched> launch(const env::ExecPlan& plan) {
         failed != 0) {
         return system_error(failed, "execute " + program).with("not started" + hint_of(failed));
     }
-    launched.pidfd = Fd(::pidfd_open(launched.pid, 0));
+    launched.pidfd = open_process(launched.pid);
     launched.out = std::move(out.read_end);
     launched.err = std::move(err.read_end);
     return launched;

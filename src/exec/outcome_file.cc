@@ -92,7 +92,9 @@ Result<OutcomeFile> OutcomeFile::open(const std::string& directory) {
                 " bytes do not verify; ignored, kept as " + aside);
         }
     }
-    TRY(made.rewrite());
+    // On a full disk what was read is told all the same.
+    made.broken_ = true;
+    made.mend();
     return made;
 }
 

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/pidfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -98,14 +97,17 @@ std::int64_t now_ns() {
 /// Kills `pid` if it carries `tag`. The descriptor is opened before the look: should the number be
 /// used again in between, the signal goes nowhere.
 bool kill_if_tagged(pid_t pid, std::string_view tag) {
-    const Fd process(::pidfd_open(pid, 0));
+    const Fd process = open_process(pid);
     if (!process || tag_of(pid) != tag) {
         return false;
     }
-    return ::pidfd_send_signal(process.get(), SIGKILL, nullptr, 0) == 0;
+    return ::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0) == 0;
 }
 
 }  // namespace
+
+// By number: the functions of glibc 2.36 are not declared for C++.
+Fd open_process(pid_t pid) { return Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
 
 std::optional<ProcessLook> look_at(pid_t pid) {
     const auto stat = stat_of(pid);

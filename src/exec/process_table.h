@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "base/time.h"
+#include "exec/fd.h"
 
 namespace reeve::exec {
 
@@ -21,6 +22,9 @@ struct ProcessLook {
     bool zombie = false;             // ended, waits for its parent
     std::optional<std::string> tag;  // value of REEVE_ATTEMPT; absent too when it cannot be read
 };
+
+/// A descriptor of the process (readable when it has ended), or none.
+Fd open_process(pid_t pid);
 
 /// Nothing when there is no such process.
 std::optional<ProcessLook> look_at(pid_t pid);

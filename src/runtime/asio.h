@@ -3,6 +3,9 @@
 // The one place that includes Asio, so that its cost and its switches are paid and set once.
 
 #define BOOST_ASIO_NO_DEPRECATED
+#if defined(__SANITIZE_THREAD__)
+#define BOOST_ASIO_DISABLE_FENCED_BLOCK  // the sanitizer does not know fences
+#endif
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/executor_work_guard.hpp>

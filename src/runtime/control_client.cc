@@ -73,7 +73,8 @@ Result<bool> send_all(int fd, ByteView bytes, MonoTime deadline, const std::stri
     return true;
 }
 
-Status receive_all(int fd, std::span<std::uint8_t> out, MonoTime deadline, const std::string& path) {
+Status receive_all(int fd, std::span<std::uint8_t> out, MonoTime deadline,
+                   const std::string& path) {
     while (!out.empty()) {
         const auto n = retry_eintr([&] { return ::recv(fd, out.data(), out.size(), 0); });
         if (n > 0) {

@@ -40,13 +40,16 @@ constexpr std::chrono::milliseconds accept_pause{100};
 
 Bytes refusal(std::string_view code, int exit, std::string_view message, std::string_view fix) {
     const auto text = fmt::format(
-        R"({{"schema":"reeve.reply/v1","ok":false,"error":{{"code":"{}","exit":{},"message":"{}","fix":"{}"}}}})",
+        R"({{"schema":"reeve.reply/v1","ok":false,"error":)"
+        R"({{"code":"{}","exit":{},"message":"{}","fix":"{}"}}}})",
         code, exit, message, fix);
     const auto view = as_bytes(text);
     return Bytes(view.begin(), view.end());
 }
 
-Bytes busy(std::string_view message) { return refusal("busy", 8, message, "try again in a moment"); }
+Bytes busy(std::string_view message) {
+    return refusal("busy", 8, message, "try again in a moment");
+}
 
 Bytes framed(ByteView body) {
     ByteWriter out;

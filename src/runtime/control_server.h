@@ -5,10 +5,10 @@
 //
 //     frame := u32 little endian length, then that many bytes
 //
-// One thread of its own serves all connections. Everything is bounded: what does not fit is answered
-// by the server itself with {"schema":"reeve.reply/v1","ok":false,"error":{...}}, so that a client
-// always learns why. Two daemons that open one path at the same instant are told apart by the lock
-// on their state directory, not here.
+// One thread of its own serves all connections. Everything is bounded: what does not fit is
+// answered by the server itself with {"schema":"reeve.reply/v1","ok":false,"error":{...}}, so that
+// a client always learns why. Two daemons that open one path at the same instant are told apart by
+// the lock on their state directory, not here.
 
 #include <chrono>
 #include <memory>
@@ -19,10 +19,10 @@
 namespace reeve::runtime {
 
 struct ControlBounds {
-    std::size_t connections = 64;     // beyond: answered "busy" and closed
-    std::size_t queued = 256;         // requests that wait for next(); beyond: answered "busy"
+    std::size_t connections = 64;  // beyond: answered "busy" and closed
+    std::size_t queued = 256;      // requests that wait for next(); beyond: answered "busy"
     std::size_t queued_bytes = 64u * 1024 * 1024;  // of them; a single one may be longer
-    std::chrono::milliseconds idle{60'000};  // for a request to come in whole, or an answer to leave
+    std::chrono::milliseconds idle{60'000};  // for a request to come in, or an answer to leave
 };
 
 class UnixControlServer final : public env::ControlServer {

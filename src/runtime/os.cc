@@ -52,9 +52,9 @@ void UniqueFd::reset() {
 
 Error os_error(int err, std::string_view doing, std::string_view path) {
     const char* text = strerrordesc_np(err);
-    return Error{code_of(err), fmt::format("{} {}: {} (errno {}){}", doing, path,
-                                           text != nullptr ? text : "unknown error", err,
-                                           hint_of(err))};
+    return Error{code_of(err),
+                 fmt::format("{} {}: {} (errno {}){}", doing, path,
+                             text != nullptr ? text : "unknown error", err, hint_of(err))};
 }
 
 MonoTime monotonic_now() {
@@ -71,7 +71,8 @@ Result<bool> wait_fd(int fd, short events, MonoTime deadline) {
             const auto ns = std::max<std::int64_t>(0, (deadline - monotonic_now()).count());
             left = timespec{.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
         }
-        const int ready = ::ppoll(&entry, 1, deadline == MonoTime::never() ? nullptr : &left, nullptr);
+        const int ready =
+            ::ppoll(&entry, 1, deadline == MonoTime::never() ? nullptr : &left, nullptr);
         if (ready > 0) {
             return true;  // errors and hang-ups too: the following read or write tells them
         }

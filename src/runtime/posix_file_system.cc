@@ -1,8 +1,8 @@
 #include "runtime/posix_file_system.h"
 
-// Every call retries EINTR, carries on after a short read or write, and names the path in its error.
-// Nothing is cached: each read_file and list is a fresh open, which is what makes a network file
-// system look at its server again.
+// Every call retries EINTR, carries on after a short read or write, and names the path in its
+// error. Nothing is cached: each read_file and list is a fresh open, which is what makes a network
+// file system look at its server again.
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -288,9 +288,9 @@ Status PosixFileSystem::replace_file(const std::string& path, ByteView bytes, bo
         return Error{Code::invalid, fmt::format("replace {}: the name of a file is missing", path)};
     }
     for (int i = 0; i < temporary_tries; ++i) {
-        const auto temporary = fmt::format("{}/.tmp-{}-{}-{}", directory, ::getpid(),
-                                           temporary_count_.fetch_add(1) + 1,
-                                           name.substr(0, temporary_name_part));
+        const auto temporary =
+            fmt::format("{}/.tmp-{}-{}-{}", directory, ::getpid(),
+                        temporary_count_.fetch_add(1) + 1, name.substr(0, temporary_name_part));
         auto fd = open_regular(temporary, O_WRONLY | O_CREAT | O_EXCL);
         if (!fd && fd.error().code == Code::conflict) {
             continue;  // left by a crash, or of a process with our number on another machine

@@ -158,7 +158,8 @@ Result<Launch> prepare(const std::vector<std::string>& argv, const std::string& 
     }
     Launch launch;
     for (const auto& argument : argv) {
-        launch.argv.push_back(const_cast<char*>(argument.c_str()));  // as exec wants it; not changed
+        launch.argv.push_back(
+            const_cast<char*>(argument.c_str()));  // as exec wants it; not changed
     }
     launch.argv.push_back(nullptr);
     constexpr int append = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW;
@@ -211,7 +212,8 @@ int replace_process(const std::string& path, int argc, char** argv) {
 
 bool is_executable(const std::string& path) {
     struct stat st {};
-    return ::stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && ::access(path.c_str(), X_OK) == 0;
+    return ::stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) &&
+           ::access(path.c_str(), X_OK) == 0;
 }
 
 Result<FileLock> lock_file(const std::string& path) {

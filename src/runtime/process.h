@@ -1,8 +1,8 @@
 #pragma once
 
 // Small helpers for the daemons: signals, the service manager, what the machine says of itself, and
-// starting a program that outlives us. Plain functions; each says which thread may call it when that
-// matters.
+// starting a program that outlives us. Plain functions; each says which thread may call it when
+// that matters.
 
 #include <cstdint>
 #include <optional>
@@ -16,9 +16,9 @@
 
 namespace reeve::runtime {
 
-/// Takes SIGTERM, SIGINT and SIGHUP out of the process's way and hands them to wait(). Make it first
-/// in main: only threads made later inherit the mask. Also ignores SIGPIPE and SIGXFSZ, so that a
-/// closed pipe and a file size limit are errors of a call instead of the end of the process.
+/// Takes SIGTERM, SIGINT and SIGHUP out of the process's way and hands them to wait(). Make it
+/// first in main: only threads made later inherit the mask. Also ignores SIGPIPE and SIGXFSZ, so
+/// that a closed pipe and a file size limit are errors of a call instead of the end of the process.
 class SignalWaiter {
 public:
     SignalWaiter();
@@ -32,8 +32,8 @@ private:
     int fd_ = -1;
 };
 
-/// Tells the service manager, e.g. "READY=1" or "STATUS=...". False when there is none or it does not
-/// hear. Never blocks.
+/// Tells the service manager, e.g. "READY=1" or "STATUS=...". False when there is none or it does
+/// not hear. Never blocks.
 bool sd_notify(std::string_view state);
 
 /// Without the domain's dots only if the system is set up so; empty never.
@@ -51,9 +51,9 @@ struct HostLoad {
 HostLoad read_host_load();
 
 /// Starts argv in a session of its own, without a parent to wait for it: stdin is /dev/null, stdout
-/// and stderr are appended to `log_path`, no other descriptor, no signal mask and no ignored signal is
-/// inherited; environment and working directory are ours. argv[0] is a path with a slash. ok() means
-/// that the program was executed; when exec fails, its reason is the error.
+/// and stderr are appended to `log_path`, no other descriptor, no signal mask and no ignored signal
+/// is inherited; environment and working directory are ours. argv[0] is a path with a slash. ok()
+/// means that the program was executed; when exec fails, its reason is the error.
 Status spawn_detached(const std::vector<std::string>& argv, const std::string& log_path);
 
 /// Becomes the program at `path` with these arguments (argv[0] is added), as the shell's exec does.

@@ -83,7 +83,8 @@ Result<std::unique_ptr<SpdlogTelemetry>> SpdlogTelemetry::open(const TelemetryOp
         return made(std::make_shared<spdlog::sinks::stderr_sink_mt>(), stderr_is_journal());
     }
     try {
-        return made(std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file, false), false);
+        return made(std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file, false),
+                    false);
     } catch (const spdlog::spdlog_ex& e) {
         return Error{Code::io, fmt::format("open log file {}: {}", options.file, e.what())};
     }
@@ -191,7 +192,8 @@ std::pair<std::string, std::string> family_and_labels(const std::string& name) {
     const auto brace = name.find('{');
     std::string family = name.substr(0, brace);
     for (char& c : family) {
-        const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == ':';
+        const bool letter =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == ':';
         if (!letter && !(c >= '0' && c <= '9')) {
             c = '_';
         }
@@ -231,9 +233,8 @@ void render(const Metric& metric, std::map<std::string, Family>& families) {
             family.type = "summary";
             family.lines += fmt::format(
                 "{0}{1} {2}\n{0}{3} {4}\n{0}_sum{5} {6}\n{0}_count{5} {7}\n", name,
-                braced(labels, "quantile=\"0.5\""), metric.p50,
-                braced(labels, "quantile=\"0.99\""), metric.p99, braced(labels), metric.sum,
-                metric.count);
+                braced(labels, "quantile=\"0.5\""), metric.p50, braced(labels, "quantile=\"0.99\""),
+                metric.p99, braced(labels), metric.sum, metric.count);
             auto& largest = families[name + "_max"];
             largest.type = "gauge";
             largest.lines += fmt::format("{}_max{} {}\n", name, braced(labels), metric.max);

@@ -10,8 +10,8 @@
 
 namespace reeve::runtime {
 
-/// Tasks as threads, one each. A body that ends with an exception is a defect of this program: it is
-/// logged and the process ends. Thread-safe. `telemetry` outlives this.
+/// Tasks as threads, one each. A body that ends with an exception is a defect of this program: it
+/// is logged and the process ends. Thread-safe. `telemetry` outlives this.
 class ThreadTasks final : public env::Tasks {
 public:
     explicit ThreadTasks(env::Telemetry& telemetry) : telemetry_(telemetry) {}

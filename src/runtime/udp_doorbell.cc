@@ -103,7 +103,8 @@ Address mapped(const Address& address) {
     return result;
 }
 
-Result<std::vector<Address>> parse_peers(const std::vector<std::string>& peers, sa_family_t family) {
+Result<std::vector<Address>> parse_peers(const std::vector<std::string>& peers,
+                                         sa_family_t family) {
     std::vector<Address> out;
     for (const auto& text : peers) {
         TRY_ASSIGN(auto address, parse_address(text));
@@ -112,7 +113,8 @@ Result<std::vector<Address>> parse_peers(const std::vector<std::string>& peers, 
                                                     "bound to IPv4; fix: bind to [::]:PORT",
                                                     text)};
         }
-        out.push_back(family == AF_INET6 && address.family() == AF_INET ? mapped(address) : address);
+        out.push_back(family == AF_INET6 && address.family() == AF_INET ? mapped(address)
+                                                                        : address);
     }
     return out;
 }
@@ -209,8 +211,8 @@ std::optional<Bytes> UdpDoorbell::next(MonoTime deadline) {
         Address from;
         from.size = sizeof from.storage;
         auto* raw = reinterpret_cast<sockaddr*>(&from.storage);
-        const auto n = ::recvfrom(impl_->fd.get(), message.data(), message.size(), MSG_DONTWAIT, raw,
-                                  &from.size);
+        const auto n = ::recvfrom(impl_->fd.get(), message.data(), message.size(), MSG_DONTWAIT,
+                                  raw, &from.size);
         const auto now = monotonic_now();
         if (n >= 0 && impl_->limit.admit(key_of(from), now)) {
             message.resize(static_cast<std::size_t>(n));
@@ -227,6 +229,8 @@ std::optional<Bytes> UdpDoorbell::next(MonoTime deadline) {
 
 std::uint16_t UdpDoorbell::port() const { return impl_->port; }
 
-std::uint64_t UdpDoorbell::dropped() const { return impl_->dropped.load(std::memory_order_relaxed); }
+std::uint64_t UdpDoorbell::dropped() const {
+    return impl_->dropped.load(std::memory_order_relaxed);
+}
 
 }  // namespace reeve::runtime

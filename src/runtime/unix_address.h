@@ -15,10 +15,11 @@ inline Result<sockaddr_un> unix_address(const std::string& path) {
     address.sun_family = AF_UNIX;
     if (path.empty() || path.size() >= sizeof address.sun_path ||
         path.find('\0') != std::string::npos) {
-        return Error{Code::invalid,
-                     fmt::format("socket path \"{}\" has {} bytes, allowed are 1 to {}; fix: choose a "
-                                 "shorter state directory or socket path",
-                                 path, path.size(), sizeof address.sun_path - 1)};
+        return Error{
+            Code::invalid,
+            fmt::format("socket path \"{}\" has {} bytes, allowed are 1 to {}; fix: choose a "
+                        "shorter state directory or socket path",
+                        path, path.size(), sizeof address.sun_path - 1)};
     }
     path.copy(address.sun_path, path.size());
     return address;

@@ -27,7 +27,8 @@ private:
     void run() {
         while (!stop_) {
             if (const auto request = server_.next(in(milliseconds(10)))) {
-                const auto text = std::to_string(request->uid) + ":" + std::string(as_text(request->body));
+                const auto text =
+                    std::to_string(request->uid) + ":" + std::string(as_text(request->body));
                 server_.reply(request->id, as_bytes(text));
             }
         }
@@ -67,7 +68,9 @@ std::string call(const std::string& path, std::string_view text) {
     return answer ? std::string(as_text(*answer)) : "error: " + answer.error().message;
 }
 
-std::string me(std::string_view text) { return std::to_string(::geteuid()) + ":" + std::string(text); }
+std::string me(std::string_view text) {
+    return std::to_string(::geteuid()) + ":" + std::string(text);
+}
 
 class Control : public testing::Test {
 protected:
@@ -109,7 +112,8 @@ TEST_F(Control, ManyCallersAtOnce) {
     const Echo echo(*server);
     std::vector<std::future<std::string>> answers;
     for (int i = 0; i < 40; ++i) {
-        answers.push_back(std::async(std::launch::async, [&, i] { return call(path, std::to_string(i)); }));
+        answers.push_back(
+            std::async(std::launch::async, [&, i] { return call(path, std::to_string(i)); }));
     }
     for (int i = 0; i < 40; ++i) {
         EXPECT_EQ(answers[static_cast<std::size_t>(i)].get(), me(std::to_string(i)));
@@ -179,7 +183,8 @@ TEST_F(Control, AStaleSocketIsReplacedAndALiveOneRefused) {
     const auto address = *unix_address(path);
     {
         const UniqueFd dead(::socket(AF_UNIX, SOCK_STREAM, 0));
-        ASSERT_EQ(::bind(dead.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+        ASSERT_EQ(::bind(dead.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+                  0);
     }
     EXPECT_EQ(control_call(path, {}, seconds(5)).error().code, Code::unavailable);
     auto server = open();
@@ -210,7 +215,8 @@ TEST_F(Control, TheClientSaysWhyThereIsNoAnswer) {
     EXPECT_NE(none.error().message.find(path), std::string::npos);
     auto server = open();
     EXPECT_EQ(control_call(path, {}, milliseconds(20)).error().code, Code::timeout);
-    auto call = std::async(std::launch::async, [&] { return control_call(path, as_bytes("q"), seconds(20)); });
+    auto call = std::async(std::launch::async,
+                           [&] { return control_call(path, as_bytes("q"), seconds(20)); });
     ASSERT_TRUE(server->next(in(seconds(20))));
     ASSERT_TRUE(server->next(in(seconds(20))));
     server.reset();

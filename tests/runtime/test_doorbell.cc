@@ -9,7 +9,8 @@
 namespace reeve::runtime {
 namespace {
 
-std::unique_ptr<UdpDoorbell> bell(const std::string& bind, const std::vector<std::string>& peers = {}) {
+std::unique_ptr<UdpDoorbell> bell(const std::string& bind,
+                                  const std::vector<std::string>& peers = {}) {
     auto made = UdpDoorbell::open(bind, peers);
     EXPECT_TRUE(made) << made.error().message;
     return std::move(made).value();
@@ -72,13 +73,14 @@ TEST(Doorbell, LongMessagesAreCut) {
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM, 0));
     const Bytes message(2000, 'x');
-    ::sendto(fd.get(), message.data(), message.size(), 0, reinterpret_cast<sockaddr*>(&to), sizeof to);
+    ::sendto(fd.get(), message.data(), message.size(), 0, reinterpret_cast<sockaddr*>(&to),
+             sizeof to);
     EXPECT_EQ(a->next(in(seconds(20)))->size(), UdpDoorbell::max_message_bytes);
 }
 
 TEST(Doorbell, BadAddresses) {
-    for (const auto* text : {"", "here", ":1", "1.2.3.4", "1.2.3.4:", "1.2.3.4:x", "example.org:1", "::1:5",
-                             "[::1]5", "1.2.3.4:70000"}) {
+    for (const auto* text : {"", "here", ":1", "1.2.3.4", "1.2.3.4:", "1.2.3.4:x", "example.org:1",
+                             "::1:5", "[::1]5", "1.2.3.4:70000"}) {
         const auto made = UdpDoorbell::open(text, {});
         ASSERT_FALSE(made) << text;
         EXPECT_EQ(made.error().code, Code::invalid) << text << made.error().message;
@@ -86,7 +88,8 @@ TEST(Doorbell, BadAddresses) {
     EXPECT_EQ(UdpDoorbell::open("127.0.0.1:0", {"nonsense"}).error().code, Code::invalid);
     EXPECT_EQ(UdpDoorbell::open("127.0.0.1:0", {"[::1]:5"}).error().code, Code::invalid);
     const auto a = bell("127.0.0.1:0");
-    EXPECT_EQ(UdpDoorbell::open("127.0.0.1:" + std::to_string(a->port()), {}).error().code, Code::conflict);
+    EXPECT_EQ(UdpDoorbell::open("127.0.0.1:" + std::to_string(a->port()), {}).error().code,
+              Code::conflict);
 }
 
 }  // namespace

@@ -108,7 +108,8 @@ TEST_F(Files, ReplaceIsWholeAndLeavesNoTemporary) {
     EXPECT_EQ(as_text(out), "old");
     ASSERT_TRUE(files.make_dirs(dir / "taken"));
     EXPECT_FALSE(files.replace_file(dir / "taken", as_bytes("x"), false));
-    EXPECT_EQ(files.replace_file(dir / "no/such", as_bytes("x"), true).error().code, Code::not_found);
+    EXPECT_EQ(files.replace_file(dir / "no/such", as_bytes("x"), true).error().code,
+              Code::not_found);
     EXPECT_EQ(files.replace_file(dir.path() + "/", {}, true).error().code, Code::invalid);
     const auto left = *files.list(dir.path());
     ASSERT_EQ(left.size(), 2u);

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -77,19 +78,22 @@ TEST(Process, ALockIsHeldUntilItGoes) {
 TEST(Process, SpawnDetachedRunsWithACleanSlate) {
     const TempDir dir;
     const SignalWaiter blocks_signals;  // a mask and ignored signals that must not be inherited
-    const UniqueFd leak(::dup(2));      // not close-on-exec
+    const UniqueFd leak(::fcntl(2, F_DUPFD, 77));  // not close-on-exec
     const std::string script =
         "echo out; echo err >&2; readlink /proc/self/fd/0; "
-        "grep -E 'SigBlk|SigIgn' /proc/$$/status; "
-        "echo session $(($(cut -d' ' -f6 /proc/$$/stat) != " + std::to_string(::getsid(0)) + ")); "
-        "ls /proc/$$/fd | tr '\\n' ' '; echo \"$1\"; echo end";
+        "grep -E 'SigBlk|SigIgn' /proc/self/status; "
+        "echo session $(($(cut -d' ' -f6 /proc/$$/stat) != " +
+        std::to_string(::getsid(0)) +
+        ")); "
+        "[ -e /proc/$$/fd/77 ] || echo no leak; echo \"$1\"; echo end";
     std::ofstream(dir / "log") << "before\n";
-    const auto started = spawn_detached({"/bin/sh", "-c", script, "sh", "an argument"}, dir / "log");
+    const auto started =
+        spawn_detached({"/bin/sh", "-c", script, "sh", "an argument"}, dir / "log");
     ASSERT_TRUE(started) << started.error().message;
     ASSERT_TRUE(eventually([&] { return slurp(dir / "log").ends_with("end\n"); }));
     EXPECT_EQ(slurp(dir / "log"),
               "before\nout\nerr\n/dev/null\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
-              "session 1\n0 1 2 an argument\nend\n");
+              "session 1\nno leak\nan argument\nend\n");
 }
 
 TEST(Process, SpawnDetachedReportsWhatCannotRun) {

@@ -34,8 +34,8 @@ TEST(Telemetry, TheJournalGetsPrioritiesInsteadOfTimes) {
     struct stat st {};
     ASSERT_EQ(::fstat(file, &st), 0);
     ::dup2(file, 2);
-    ::setenv("JOURNAL_STREAM", (std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino)).c_str(),
-             1);
+    ::setenv("JOURNAL_STREAM",
+             (std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino)).c_str(), 1);
     SpdlogTelemetry().log(env::Level::info, "daemon", "here");
     ::dup2(kept, 2);
     SpdlogTelemetry().log(env::Level::info, "daemon", "elsewhere: this stderr is not the journal");
