@@ -162,18 +162,25 @@ bool OutcomeFile::acknowledge(std::uint64_t number) {
     outcomes_.erase(found);
     append(number_payload(Record::acknowledged, number));
     if (++acknowledged_records_ >= compact_after) {
-        broken_ = true;
-        mend();
+        acknowledged_records_ = 0;  // when it fails the old file goes on growing until the next time
+        complain_of(rewrite());
     }
     return true;
 }
 
 void OutcomeFile::mend() {
-    if (!broken_) {
-        return;
+    if (broken_) {
+        complain_of(rewrite());
     }
-    if (auto done = rewrite(); !done) {
-        say(done.error().message + "; trying again");
+}
+
+// Once, not each time: a full disk stays full for a while.
+void OutcomeFile::complain_of(const Status& done) {
+    if (done) {
+        complaint_.clear();
+    } else if (done.error().message != complaint_) {
+        complaint_ = done.error().message;
+        say(complaint_ + "; trying again");
     }
 }
 

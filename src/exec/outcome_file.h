@@ -36,7 +36,7 @@ public:
     const env::ExecOutcome& add(env::ExecOutcome outcome);
     /// False when there is no such outcome.
     bool acknowledge(std::uint64_t number);
-    /// Writes what an earlier failure left out. Cheap when there is nothing.
+    /// Writes what an earlier failure left out, if anything. For now and then: it syncs.
     void mend();
 
     /// By number.
@@ -52,11 +52,13 @@ private:
     bool apply(ByteView payload);
     void append(ByteView payload);
     Status rewrite();
+    void complain_of(const Status& done);
 
     std::string path_;
     Fd file_;
     std::uint64_t size_ = 0;
     bool broken_ = false;  // the file lacks something that memory has
+    std::string complaint_;  // the last one
     std::uint64_t last_number_ = 0;
     std::uint64_t acknowledged_records_ = 0;
     std::map<std::uint64_t, env::ExecOutcome> outcomes_;

@@ -26,7 +26,7 @@ constexpr int events_a_turn = 64;
 constexpr int packets_a_turn = 32;
 constexpr std::size_t connections_limit = 16;
 constexpr int buffer_bytes = 256 * 1024;  // the kernel doubles it for its own use
-constexpr int mend_ms = 1000;
+constexpr Duration mend_pause = seconds(1);
 
 Result<Fd> take_lock(const std::string& directory) {
     const auto path = directory + "/exec.lock";
@@ -152,7 +152,10 @@ Status Server::run() {
         }
         attempts_.tick(monotonic_now());
         record_finished();
-        outcomes_.mend();
+        if (outcomes_.broken() && monotonic_now() >= mend_at_) {
+            outcomes_.mend();
+            mend_at_ = monotonic_now() + mend_pause;
+        }
         tell();
     }
     return ok();
@@ -169,7 +172,7 @@ bool Server::may_leave(MonoTime now) const {
 int Server::wait_ms(MonoTime now) const {
     auto next = attempts_.next_deadline();
     if (outcomes_.broken()) {
-        next = std::min(next, now + milliseconds(mend_ms));
+        next = std::min(next, mend_at_);
     }
     if (options_.idle_exit.count() > 0 && connections_.empty() && attempts_.count() == 0 &&
         outcomes_.outcomes().empty()) {

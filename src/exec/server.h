@@ -79,6 +79,7 @@ private:
     std::uint64_t next_connection_ = 1;
     std::optional<std::uint64_t> client_;  // the greeted one
     MonoTime alone_since_;
+    MonoTime mend_at_;  // when a file that lacks something is tried again
     bool leaving_ = false;
     Bytes buffer_;
 };

@@ -245,24 +245,28 @@ void Loop::commit() {
         return;
     }
     std::vector<events::Event> events;
-    auto position = writer_->append(payloads_, &events);
+    const auto appended = writer_->append(payloads_, &events);
     payloads_.clear();
-    if (!position) {
-        commit_failed(position.error());
+    const auto position = writer_->position();
+    if (!events.empty()) {
+        const projection::FoldInput input{config_.writer, position, events};
+        auto applied = projection_.apply(std::span(&input, 1));
+        if (!applied) {
+            // The log is the truth and holds the events: stop, and let the next start fold them again.
+            env_.telemetry.log(env::Level::error, "loop", "projection: " + applied.error().message);
+            exit_status_ = exit_failed;
+            stopping_ = true;
+            return;
+        }
+        note_changed(*applied);
+    }
+    if (!appended) {
+        commit_failed(appended.error());
         return;
     }
-    const projection::FoldInput input{config_.writer, *position, events};
-    auto applied = projection_.apply(std::span(&input, 1));
-    if (!applied) {
-        // The log is the truth and holds the events: stop, and let the next start fold them again.
-        env_.telemetry.log(env::Level::error, "loop", "projection: " + applied.error().message);
-        exit_status_ = exit_failed;
-        stopping_ = true;
-        return;
-    }
-    static_cast<void>(links_.push.push(PushUpTo{*position, events.back().hlc}).has_value());
+    static_cast<void>(links_.push.push(PushUpTo{position, events.back().hlc}).has_value());
     for (auto& [request, reply] : replies_) {
-        waiters_.push_back({position->seq, request, std::move(reply), now_ + milliseconds(2000)});
+        waiters_.push_back({position.seq, request, std::move(reply), now_ + milliseconds(2000)});
     }
     replies_.clear();
     auto sends = std::move(sends_);
@@ -270,7 +274,6 @@ void Loop::commit() {
     for (auto& send : sends) {
         send();
     }
-    note_changed(*applied);
 }
 
 void Loop::commit_failed(const Error& error) {

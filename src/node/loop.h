@@ -24,6 +24,7 @@
 #include "env/sockets.h"
 #include "env/supervisor.h"
 #include "eventlog/reader.h"
+#include "eventlog/recovery.h"
 #include "eventlog/writer.h"
 #include "node/config.h"
 #include "node/messages.h"

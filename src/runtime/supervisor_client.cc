@@ -309,30 +309,30 @@ Status SupervisorClient::acknowledge(std::uint64_t number) {
     return send(exec::encode(exec::ClientMessage(exec::Ack{number})));
 }
 
+/// Sends what waits; true when the socket takes no more now.
+bool SupervisorClient::flush(const std::shared_ptr<Link>& to) {
+    const std::scoped_lock lock(mutex_);
+    while (to && link_ == to && !unsent_.empty()) {
+        const auto& packet = unsent_.front();
+        const auto put =
+            ::send(to->fd(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (put >= 0) {
+            unsent_bytes_ -= packet.size();
+            unsent_.pop_front();
+        } else if (errno == EAGAIN || errno == ENOBUFS) {
+            return true;
+        } else if (errno != EINTR) {
+            to->give_up();
+            return false;
+        }
+    }
+    return false;
+}
+
 std::optional<env::SupervisorMessage> SupervisorClient::next(MonoTime deadline) {
     for (;;) {
         const auto from = link();
-        bool waiting = false;
-        {
-            const std::scoped_lock lock(mutex_);
-            while (link_ == from && from && !unsent_.empty()) {
-                const auto& packet = unsent_.front();
-                const auto put =
-                    ::send(from->fd(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-                if (put < 0 && errno == EINTR) {
-                    continue;
-                }
-                if (put < 0) {
-                    waiting = errno == EAGAIN || errno == ENOBUFS;
-                    if (!waiting) {
-                        from->give_up();
-                    }
-                    break;
-                }
-                unsent_bytes_ -= packet.size();
-                unsent_.pop_front();
-            }
-        }
+        const bool waiting = flush(from);
         pollfd fds[2] = {{wake_fd_, POLLIN, 0}, {-1, POLLIN, 0}};
         if (from) {
             fds[1].fd = from->fd();

@@ -47,6 +47,7 @@ private:
     Status send(Bytes packet);
     std::shared_ptr<Link> link();
     void drop(const std::shared_ptr<Link>& broken);
+    bool flush(const std::shared_ptr<Link>& to);
     std::optional<env::SupervisorMessage> receive(const std::shared_ptr<Link>& from);
 
     const std::string program_path_;

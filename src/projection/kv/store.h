@@ -5,7 +5,7 @@
 //
 // Keys and values are bytes; keys are ordered as unsigned bytes, shorter first, at most 511 of them.
 // A transaction is short-lived and never held across an env call. Readers may run on any thread, one
-// writer at a time.
+// writer at a time. A store outlives its transactions.
 
 #include <cstdint>
 #include <functional>
@@ -36,15 +36,21 @@ public:
     /// Rows in descending order from the last one, until `visit` returns false.
     virtual void scan_back(Table table, const Visit& visit) = 0;
     virtual std::uint64_t count(Table table) = 0;
+    /// The first failure of a get, scan or count, which then answered as if nothing stood there.
+    /// A write transaction with a failure cannot be committed: commit() returns it.
+    virtual Status status() const = 0;
 };
 
-/// Sees its own writes. The destructor aborts what was not committed.
+/// Sees its own writes. The destructor aborts what was not committed. No put or erase from inside a
+/// scan (CHECKed): the views that the scan hands out would move.
 class WriteTransaction : public ReadTransaction {
 public:
-    /// Code::full when the store cannot grow, Code::invalid for a key that is too long.
+    /// Code::invalid for a key that is empty or too long: nothing happened, the transaction goes on.
+    /// Code::full: the transaction is dead; repeated as a whole it may find more room (LmdbStore).
     virtual Status put(Table table, ByteView key, ByteView value) = 0;
     /// An absent row is fine.
     virtual Status erase(Table table, ByteView key) = 0;
+    /// Once; whatever it returns, the transaction is over and only its destructor may follow.
     virtual Status commit() = 0;
 };
 

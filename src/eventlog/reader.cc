@@ -1,0 +1,214 @@
+#include "eventlog/reader.h"
+
+#include <algorithm>
+
+namespace reeve::eventlog {
+namespace {
+
+constexpr std::size_t chunk_bytes = 1024 * 1024;
+
+}  // namespace
+
+Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& directory, const SegmentId& id,
+                                  const ClusterId& cluster, const WriterId& writer) {
+    const std::string path = directory + "/" + segment_name(id);
+    TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
+    Bytes page(header_page_bytes);
+    TRY_ASSIGN(const auto n, file->read_at(Offset(0), page));
+    auto header = decode_header(ByteView(page).first(n));
+    if (!header) {
+        return std::move(header).error().with(path + " at offset 0");
+    }
+    if (header->cluster != cluster || header->writer != writer || header->id != id) {
+        return Error{Code::corrupt, path + " at offset 0: the header is of another cluster, writer or segment (" +
+                                        header->writer.v + " " + segment_name(header->id) + ")"};
+    }
+    return header;
+}
+
+LogReader::LogReader(env::FileSystem& files, std::string directory, ClusterId cluster, WriterId writer)
+    : files_(&files), directory_(std::move(directory)), cluster_(cluster), writer_(std::move(writer)) {}
+LogReader::LogReader(LogReader&&) noexcept = default;
+LogReader& LogReader::operator=(LogReader&&) noexcept = default;
+LogReader::~LogReader() = default;
+
+Result<LogReader> LogReader::open(env::FileSystem& files, std::string directory, ClusterId cluster, WriterId writer) {
+    return LogReader(files, std::move(directory), cluster, std::move(writer));
+}
+
+Error LogReader::corrupt(const SegmentId& id, Offset at, const std::string& why) const {
+    return {Code::corrupt, directory_ + "/" + segment_name(id) + " at offset " + std::to_string(at.v) + ": " + why};
+}
+
+Result<std::vector<SegmentId>> LogReader::segments_after(const SegmentId& id) const {
+    std::vector<SegmentId> out;
+    auto entries = files_->list(directory_);
+    if (!entries) {
+        if (entries.error().code == Code::not_found) {
+            return out;
+        }
+        return entries.error();
+    }
+    for (const auto& entry : *entries) {
+        const auto segment = parse_segment_name(entry.name);
+        if (segment && *segment > id && entry.kind == env::FileKind::regular) {
+            out.push_back(*segment);
+        }
+    }
+    std::sort(out.begin(), out.end());
+    return out;
+}
+
+Status LogReader::enter(const SegmentId& id) {
+    TRY_ASSIGN(const auto header, read_header(*files_, directory_, id, cluster_, writer_));
+    TRY_ASSIGN(file_, files_->open(directory_ + "/" + segment_name(id), env::OpenMode::read));
+    position_ = first_position(header);
+    uid_ = segment_uid(cluster_, writer_, id);
+    buffer_.clear();
+    return ok();
+}
+
+// The segment that continues the log at exactly our position. A header that never became durable (a
+// crash while the file was made) is passed over when a later segment continues at the same place.
+Result<bool> LogReader::enter_next(const std::string& why_ended) {
+    TRY_ASSIGN(const auto later, segments_after(segment_of(position_)));
+    std::optional<Error> torn;
+    for (const auto& id : later) {
+        auto header = read_header(*files_, directory_, id, cluster_, writer_);
+        if (!header) {
+            if (header.error().code != Code::corrupt) {
+                return header.error();
+            }
+            torn = header.error();
+            continue;
+        }
+        const auto& previous = header->previous;
+        if (segment_of(previous) > segment_of(position_)) {
+            return torn ? *torn : corrupt(id, Offset(0), "it continues " + segment_name(segment_of(previous)) + ", which is missing");
+        }
+        if (segment_of(previous) != segment_of(position_) || previous.end < position_.end) {
+            return corrupt(id, Offset(0), "it continues the log before its end (a fork)");
+        }
+        if (previous.end > position_.end) {
+            return corrupt(segment_of(position_), position_.end,
+                           (why_ended.empty() ? std::string("the batches end") : why_ended) +
+                               ", but the next segment continues at offset " + std::to_string(previous.end.v));
+        }
+        if (previous.seq != position_.seq || previous.hash != position_.hash) {
+            return corrupt(id, Offset(0), "it continues another log than this one (a fork)");
+        }
+        TRY(enter(id));
+        return true;
+    }
+    return false;
+}
+
+/// At least `wanted` bytes from the position on, fewer only at the end of the file or at `stop`.
+Result<ByteView> LogReader::window(std::size_t wanted, std::uint64_t stop) {
+    const std::uint64_t at = position_.end.v;
+    const std::uint64_t most = stop > at ? stop - at : 0;
+    wanted = static_cast<std::size_t>(std::min<std::uint64_t>(wanted, most));
+    if (at < buffer_at_ || at + wanted > buffer_at_ + buffer_.size()) {
+        const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(std::max(wanted, chunk_bytes), most));
+        buffer_.resize(size);
+        buffer_at_ = at;
+        TRY_ASSIGN(const auto n, file_->read_at(position_.end, buffer_));
+        buffer_.resize(n);
+    }
+    const std::size_t skip = static_cast<std::size_t>(at - buffer_at_);
+    return ByteView(buffer_).subspan(skip, std::min(wanted, buffer_.size() - skip));
+}
+
+Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPosition>& limit, std::string* why_ended) {
+    const bool here = limit && segment_of(*limit) == segment_of(position_);
+    const std::uint64_t stop = here ? limit->end.v : UINT64_MAX;
+    TRY_ASSIGN(auto bytes, window(std::max(batch_header_bytes, seal_bytes), stop));
+    BatchHeader header;
+    const auto found = classify(bytes, uid_, &header, why_ended);
+    if (found == Found::seal) {
+        TRY_ASSIGN(const auto seal, decode_seal(bytes));
+        if (seal.end != position_.end || seal.seq != position_.seq || seal.hash != position_.hash) {
+            return corrupt(segment_of(position_), position_.end, "the seal names another end");
+        }
+        return std::optional<Batch>();
+    }
+    if (found == Found::nothing) {
+        buffer_.clear();  // what is not there yet may be there at the next call
+        return std::optional<Batch>();
+    }
+    TRY_ASSIGN(bytes, window(header.length, stop));
+    const auto verified = verify_batch(bytes, uid_, position_);
+    if (!verified) {
+        buffer_.clear();
+        *why_ended = verified.error().message;
+        return std::optional<Batch>();
+    }
+    auto events = decode_batch(bytes, *verified, writer_);
+    if (!events) {
+        return corrupt(segment_of(position_), position_.end, events.error().message);
+    }
+    Batch batch;
+    batch.at = position_.end;
+    batch.first_seq = verified->first_seq;
+    batch.events = std::move(*events);
+    batch.raw.assign(bytes.begin(), bytes.begin() + verified->length);
+    position_.end = Offset(position_.end.v + verified->length);
+    position_.seq = Seq(verified->first_seq.v + verified->count - 1);
+    position_.hash = sha256(batch.raw);
+    batch.position_after = position_;
+    return std::optional(std::move(batch));
+}
+
+Result<std::optional<Batch>> LogReader::next(const std::optional<LogPosition>& limit) {
+    for (;;) {
+        if (limit && position_.seq >= limit->seq && limit->seq.v > 0) {
+            if (position_.seq == limit->seq && position_.hash != limit->hash) {
+                return corrupt(segment_of(position_), position_.end, "the last batch is not the declared one (a fork)");
+            }
+            return std::optional<Batch>();
+        }
+        std::string why_ended;
+        if (position_.incarnation.v != 0) {
+            TRY_ASSIGN(auto batch, batch_here(limit, &why_ended));
+            if (batch) {
+                return batch;
+            }
+        }
+        TRY_ASSIGN(const bool entered, enter_next(why_ended));
+        if (!entered) {
+            if (limit && limit->seq > position_.seq) {
+                return corrupt(position_.incarnation.v != 0 ? segment_of(position_) : segment_of(*limit), position_.end,
+                               why_ended.empty() ? "the log ends before its declared end" : why_ended);
+            }
+            return std::optional<Batch>();
+        }
+    }
+}
+
+Status LogReader::seek(const LogPosition& cursor) {
+    if (cursor.incarnation.v == 0) {
+        return ok();
+    }
+    TRY(enter(segment_of(cursor)));
+    const Error changed{Code::conflict, directory_ + "/" + segment_name(segment_of(cursor)) + ": the log is not the one that was read up to offset " +
+                                            std::to_string(cursor.end.v)};
+    while (position_.end < cursor.end) {
+        BatchHeader header;
+        std::string why;
+        TRY_ASSIGN(auto bytes, window(batch_header_bytes, cursor.end.v));
+        if (classify(bytes, uid_, &header, &why) != Found::batch) {
+            return changed;
+        }
+        TRY_ASSIGN(bytes, window(header.length, cursor.end.v));
+        const auto verified = verify_batch(bytes, uid_, position_);
+        if (!verified) {
+            return changed;
+        }
+        position_.end = Offset(position_.end.v + verified->length);
+        position_.seq = Seq(verified->first_seq.v + verified->count - 1);
+        position_.hash = sha256(bytes.first(verified->length));
+    }
+    return position_ == cursor ? ok() : Status(changed);
+}
+
+}  // namespace reeve::eventlog

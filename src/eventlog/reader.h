@@ -1,0 +1,68 @@
+#pragma once
+
+// The one reader of event logs: over a writer's own directory or a mirror, live or at rest.
+//
+// It verifies everything it returns: header, CRCs, chain, dense sequence, FlatBuffers. What does not
+// verify at or beyond the limit is not there yet; below it, or covered by a later segment's header, it is
+// Code::corrupt with file, offset and reason, and reading stops there for good (I7).
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "env/file_system.h"
+#include "eventlog/format.h"
+
+namespace reeve::eventlog {
+
+struct Batch {
+    LogPosition position_after;
+    Seq first_seq;
+    Offset at;  // in the segment of position_after
+    std::vector<events::Event> events;
+    Bytes raw;  // the batch as it stands in the file
+};
+
+/// Owned by one task. Keeps one file open.
+class LogReader {
+public:
+    /// `directory` holds the segments of `writer`. An absent directory is an empty log.
+    static Result<LogReader> open(env::FileSystem& files, std::string directory, ClusterId cluster,
+                                  WriterId writer);
+    LogReader(LogReader&&) noexcept;
+    LogReader& operator=(LogReader&&) noexcept;
+    ~LogReader();
+
+    /// The next batch, or nothing at the end: of `limit` when given, else of what is complete. Can be
+    /// called again when the file has grown.
+    Result<std::optional<Batch>> next(const std::optional<LogPosition>& limit);
+    /// Continues behind `cursor`. Code::conflict when the batch that ends there is another one now.
+    Status seek(const LogPosition& cursor);
+    const LogPosition& position() const { return position_; }
+
+private:
+    LogReader(env::FileSystem& files, std::string directory, ClusterId cluster, WriterId writer);
+    Error corrupt(const SegmentId& id, Offset at, const std::string& why) const;
+    Status enter(const SegmentId& id);
+    Result<bool> enter_next(const std::string& why_ended);
+    Result<ByteView> window(std::size_t wanted, std::uint64_t stop);
+    Result<std::optional<Batch>> batch_here(const std::optional<LogPosition>& limit, std::string* why_ended);
+    Result<std::vector<SegmentId>> segments_after(const SegmentId& id) const;
+
+    env::FileSystem* files_;
+    std::string directory_;
+    ClusterId cluster_;
+    WriterId writer_;
+    LogPosition position_;
+    std::uint64_t uid_ = 0;
+    std::unique_ptr<env::File> file_;
+    Bytes buffer_;
+    std::uint64_t buffer_at_ = 0;
+};
+
+/// Reads and checks one segment's header page. Code::corrupt names file and reason.
+Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& directory, const SegmentId& id,
+                                  const ClusterId& cluster, const WriterId& writer);
+
+}  // namespace reeve::eventlog

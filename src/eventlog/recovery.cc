@@ -1,0 +1,72 @@
+#include "eventlog/recovery.h"
+
+#include <algorithm>
+
+#include "eventlog/reader.h"
+
+namespace reeve::eventlog {
+namespace {
+
+/// Non-zero bytes beyond the end, when there are any.
+Result<std::string> leftover(env::FileSystem& files, const std::string& path, Offset end) {
+    TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
+    Bytes bytes(seal_bytes);
+    TRY_ASSIGN(const auto n, file->read_at(end, bytes));
+    bytes.resize(n);
+    const bool zeros = std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b == 0; });
+    if (zeros || decode_seal(bytes)) {
+        return std::string();
+    }
+    return path + " at offset " + std::to_string(end.v) + ": bytes of a batch that was never whole; they are ignored";
+}
+
+}  // namespace
+
+Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory, const ClusterId& cluster,
+                             const WriterId& writer) {
+    RecoveredLog out;
+    auto entries = files.list(directory);
+    if (!entries) {
+        return entries.error().code == Code::not_found ? Result<RecoveredLog>(out) : entries.error();
+    }
+    std::vector<SegmentId> segments;
+    for (const auto& entry : *entries) {
+        if (const auto id = parse_segment_name(entry.name); id && entry.kind == env::FileKind::regular) {
+            segments.push_back(*id);
+        }
+    }
+    std::sort(segments.begin(), segments.end());
+    while (!segments.empty()) {
+        const SegmentId id = segments.back();
+        segments.pop_back();
+        const auto header = read_header(files, directory, id, cluster, writer);
+        if (!header) {
+            if (header.error().code != Code::corrupt) {
+                return header.error();
+            }
+            out.warnings.push_back(header.error().message + "; the segment is passed over");
+            continue;
+        }
+        TRY_ASSIGN(auto reader, LogReader::open(files, directory, cluster, writer));
+        TRY(reader.seek(first_position(*header)));
+        for (;;) {
+            auto batch = reader.next(std::nullopt);
+            if (!batch) {
+                // What follows the last whole batch of the last segment was never declared by us.
+                return batch.error();
+            }
+            if (!*batch) {
+                break;
+            }
+        }
+        out.end = reader.position();
+        TRY_ASSIGN(const auto rest, leftover(files, directory + "/" + segment_name(segment_of(out.end)), out.end.end));
+        if (!rest.empty()) {
+            out.warnings.push_back(rest);
+        }
+        return out;
+    }
+    return out;
+}
+
+}  // namespace reeve::eventlog

@@ -1,0 +1,23 @@
+#pragma once
+
+// Where a log ends: read at start, changes nothing.
+
+#include <string>
+#include <vector>
+
+#include "env/file_system.h"
+#include "eventlog/format.h"
+
+namespace reeve::eventlog {
+
+struct RecoveredLog {
+    LogPosition end;                     // incarnation 0: the log is empty
+    std::vector<std::string> warnings;   // what stands beyond the end: a torn batch, a torn header
+};
+
+/// The last valid batch of the last segment whose header verifies. Bytes beyond it were never declared;
+/// the next segment's header will exclude them. Code::corrupt when a seal contradicts its batches.
+Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory, const ClusterId& cluster,
+                             const WriterId& writer);
+
+}  // namespace reeve::eventlog

@@ -1,0 +1,138 @@
+// The program's manners: one of a kind, leaving when idle; and a client without a supervisor.
+
+#include <sys/wait.h>
+
+#include "exec/protocol.h"
+#include "exec_world.h"
+
+namespace reeve::exec_test {
+namespace {
+
+pid_t spawn(const std::vector<std::string>& words, const std::string& log) {
+    std::vector<char*> argv;
+    for (const auto& word : words) {
+        argv.push_back(const_cast<char*>(word.c_str()));
+    }
+    argv.push_back(nullptr);
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        const int fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+        ::dup2(fd, 2);
+        ::execv(argv[0], argv.data());
+        ::_exit(99);
+    }
+    return pid;
+}
+
+int exit_of(pid_t pid) {
+    int status = 0;
+    EXPECT_TRUE(eventually([&] { return ::waitpid(pid, &status, WNOHANG) == pid; }));
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+const std::string program = REEVE_BIN_DIR "/reeve-exec";
+
+TEST_F(ExecTest, ASecondSupervisorLeavesWithSix) {
+    const auto log = root_ + "/second.log";
+    EXPECT_EQ(exit_of(spawn({program, "--state", root_ + "/state", "--socket", root_ + "/o.sock"}, log)),
+              6);
+    EXPECT_NE(text_of(log).find("another supervisor holds"), std::string::npos) << text_of(log);
+    std::filesystem::create_directory(root_ + "/other");
+    EXPECT_EQ(exit_of(spawn({program, "--state", root_ + "/other", "--socket", socket_path()}, log)), 6);
+    EXPECT_EQ(run(script(1, "exit 3")).exit, 3);  // the first is none the worse for it
+    EXPECT_EQ(gone_, 0);
+}
+
+TEST_F(ExecTest, LeavesWhenIdleAndOnlyThen) {
+    end_supervisor(supervisor_pid(), SIGTERM);
+    ASSERT_TRUE(pump([this] { return gone_ == 1; }));
+    const pid_t pid = spawn({program, "--state", root_ + "/state", "--socket", socket_path(),
+                             "--idle-exit", "1"},
+                            root_ + "/exec.log");
+    ASSERT_TRUE(eventually([this] { return std::filesystem::exists(socket_path()); }));
+    connect();
+    const auto outcome = run(script(1, "exit 3"));
+    ASSERT_TRUE(client_->acknowledge(outcome.number));
+    EXPECT_EQ(::waitpid(pid, nullptr, WNOHANG), 0);
+    EXPECT_FALSE(client_->next(now() + milliseconds(1500)));  // connected: stays
+    EXPECT_EQ(::waitpid(pid, nullptr, WNOHANG), 0);
+    client_.reset();
+    EXPECT_EQ(exit_of(pid), 0);
+    EXPECT_FALSE(std::filesystem::exists(socket_path()));
+}
+
+TEST_F(ExecTest, WrongUsageIsTwo) {
+    const auto log = root_ + "/usage.log";
+    EXPECT_EQ(exit_of(spawn({program}, log)), 2);
+    EXPECT_EQ(exit_of(spawn({program, "--state", root_, "--socket", socket_path(), "--idle-exit", "x"},
+                            log)),
+              2);
+    EXPECT_EQ(exit_of(spawn({program, "--frobnicate"}, log)), 2);
+}
+
+TEST_F(ExecTest, TheSupervisorIsDetachedFromItsStarter) {
+    const pid_t pid = supervisor_pid();
+    EXPECT_EQ(::getsid(pid) == ::getsid(0), false);
+    const auto stat = text_of("/proc/" + std::to_string(pid) + "/stat");
+    const auto fields = stat.substr(stat.rfind(')') + 4);
+    EXPECT_NE(std::atoi(fields.c_str()), ::getpid());  // nobody's child, or of a reaper's
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd")) {
+        std::error_code error;
+        const auto target = std::filesystem::read_symlink(entry.path(), error).string();
+        const bool expected = target.starts_with(root_) || target.starts_with("socket:") ||
+                              target.starts_with("anon_inode:") || target == "/dev/null";
+        EXPECT_TRUE(error || expected) << target;
+    }
+}
+
+TEST_F(ExecTest, PacketsThatNobodyUnderstandsEndTheConnectionOnly) {
+    const exec::Fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    socket_path().copy(address.sun_path, sizeof address.sun_path - 1);
+    ASSERT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    const std::string junk = "\x02 junk";
+    ASSERT_GT(::send(fd.get(), junk.data(), junk.size(), 0), 0);
+    char answer = 0;
+    pollfd entry{fd.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&entry, 1, 10'000), 1);
+    EXPECT_LE(::recv(fd.get(), &answer, 1, 0), 0);
+    EXPECT_EQ(run(script(1, "exit 3")).exit, 3);
+}
+
+TEST_F(ExecTest, AHelloOfAnotherVersionIsAnsweredWithOurs) {
+    const exec::Fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    socket_path().copy(address.sun_path, sizeof address.sun_path - 1);
+    ASSERT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    const auto hello = exec::encode(exec::ClientMessage(exec::ClientHello{77, 0}));
+    ASSERT_GT(::send(fd.get(), hello.data(), hello.size(), 0), 0);
+    pollfd entry{fd.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&entry, 1, 10'000), 1);
+    std::array<std::uint8_t, 1024> answer{};
+    const auto got = ::recv(fd.get(), answer.data(), answer.size(), 0);
+    ASSERT_GT(got, 0);
+    EXPECT_TRUE(exec::decode_server(ByteView(answer.data(), static_cast<std::size_t>(got))));
+    EXPECT_EQ(run(script(1, "exit 3")).exit, 3);  // and has not displaced the client
+}
+
+TEST(SupervisorClient, SaysWhyThereIsNone) {
+    char name[] = "/tmp/reeve-exec-XXXXXX";
+    ASSERT_NE(::mkdtemp(name), nullptr);
+    const std::string root = name;
+    runtime::SupervisorClient client(root + "/missing", root + "/state", root + "/s", root + "/log");
+    const auto done = client.connect(0);
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().code, Code::unavailable);
+    EXPECT_NE(done.error().message.find("missing: No such file"), std::string::npos)
+        << done.error().message;
+    EXPECT_EQ(client.acknowledge(1).error().code, Code::unavailable);
+    EXPECT_FALSE(client.next(now() + milliseconds(1)));
+    runtime::SupervisorClient too_long(program, root, root + std::string(120, 's'), root + "/log");
+    EXPECT_EQ(too_long.connect(0).error().code, Code::invalid);
+    std::filesystem::remove_all(root);
+}
+
+}  // namespace
+}  // namespace reeve::exec_test
