@@ -37,8 +37,10 @@ enum class Phase : std::uint8_t {
 
 /// A writer's word that it took the attempt, and whether it gave it back.
 struct StartMark {
-    bool started = false;
-    bool released = false;
+    EventStamp started_at;   // greatest JobStarted of the writer; hlc 0: none
+    EventStamp released_at;  // greatest JobReleased of the writer; hlc 0: none
+    bool started = false;    // started_at is set
+    bool released = false;   // released_at is after started_at: one writer's stamps never tie
     Incarnation incarnation;  // greatest
     NodeId node;
     Sha256 spec_hash{};

@@ -1,0 +1,158 @@
+// The state of a job as a pure function of its row. The four rules of the jobs page, in this order:
+// a success is a success; nothing terminal while an attempt is unresolved; an owner's word replaces an
+// observation; what follows an attempt is one contested name.
+
+#include <algorithm>
+
+#include "projection/job_row.h"
+
+namespace reeve::projection {
+namespace {
+
+constexpr std::int64_t longest_backoff_ms = 3'600'000;
+
+struct Judge {
+    const JobRow& row;
+    const StateRules& rules;
+    AttemptNo k;
+
+    bool given_up(const AttemptRow& attempt) const {
+        return attempt.lost && !attempt.finished && row.cancel && row.cancel->give_up_lost;
+    }
+    bool open_fate(const AttemptRow& attempt) const { return attempt.unresolved() && !given_up(attempt); }
+    bool any_unresolved(AttemptNo except = AttemptNo(0)) const {
+        return std::any_of(row.attempts.begin(), row.attempts.end(), [&](const auto& one) {
+            return one.first != except && open_fate(one.second);
+        });
+    }
+    std::uint32_t used() const {
+        return static_cast<std::uint32_t>(
+            std::count_if(row.attempts.begin(), row.attempts.end(), [](const auto& one) {
+                const auto phase = one.second.phase();
+                return phase == Phase::lost || phase == Phase::timeout || phase == Phase::failed;
+            }));
+    }
+    bool retry_allowed(Phase phase) const {
+        const bool kind = (phase == Phase::failed && rules.retry_failed) ||
+                          (phase == Phase::timeout && rules.retry_timeout) ||
+                          (phase == Phase::lost && rules.retry_lost);
+        return kind && used() <= rules.retry_max;
+    }
+
+    Situation make(JobState state, Next next, std::string reason = "") const {
+        Situation out;
+        out.state = state;
+        out.next = next;
+        out.attempt = k;
+        out.contested = k.next();
+        out.reason = std::move(reason);
+        return out;
+    }
+    Situation cancel(AttemptNo name) const {
+        auto out = make(JobState::cancelling, Next::end_cancelled,
+                        "cancel requested by uid " + std::to_string(row.cancel->uid));
+        out.contested = name;
+        return out;
+    }
+    Situation open_next(std::int64_t not_before_ms, std::string reason) const {
+        auto out = make(JobState::waiting, Next::open_next, std::move(reason));
+        out.not_before_ms = not_before_ms;
+        return out;
+    }
+    Situation retry(std::int64_t ended_ms, const std::string& what) const {
+        std::int64_t backoff = rules.backoff_ms;
+        for (std::uint32_t i = 1; i < used() && backoff < longest_backoff_ms; ++i) {
+            backoff *= 2;
+        }
+        return open_next(ended_ms + std::min(backoff, longest_backoff_ms), "retry: " + what);
+    }
+
+    Situation ended(const AttemptRow& attempt) const {
+        const auto phase = attempt.phase();
+        const auto& end = *attempt.finished;
+        if (row.cancel) {
+            return any_unresolved() ? make(JobState::lost, Next::ask_person, "an earlier attempt is lost") : cancel(k.next());
+        }
+        if (phase == Phase::stopped) {
+            return open_next(hlc_ms(end.stamp.hlc), "stopped by its node");
+        }
+        const std::string what = !end.error.empty()        ? "not started: " + end.error
+                                 : phase == Phase::timeout ? "timed out after " + std::to_string(end.wall_ms) + " ms"
+                                 : end.signal != 0         ? "ended by signal " + std::to_string(end.signal)
+                                                           : "exit " + std::to_string(end.exit);
+        if (retry_allowed(phase)) {
+            return retry(hlc_ms(end.stamp.hlc), what);
+        }
+        if (any_unresolved()) {
+            return make(JobState::lost, Next::ask_person, "an earlier attempt is lost; the last one: " + what);
+        }
+        return make(JobState::ending, Next::end_failed,
+                    rules.retry_max > 0 && used() > rules.retry_max ? what + ", retries used up" : what);
+    }
+
+    Situation lost(const AttemptRow& attempt) const {
+        const std::string what = "lost: " + attempt.lost->reason;
+        const bool closed = attempt.lost->by_owner || given_up(attempt);
+        if (row.cancel) {
+            return closed && !any_unresolved() ? cancel(k.next()) : make(JobState::lost, Next::ask_person, what);
+        }
+        if (retry_allowed(Phase::lost)) {
+            return retry(hlc_ms(attempt.lost->stamp.hlc), what);
+        }
+        if (rules.retry_lost && closed && !any_unresolved()) {
+            return make(JobState::ending, Next::end_failed, what + ", retries used up");
+        }
+        return make(JobState::lost, Next::ask_person, what);
+    }
+
+    Situation open(const AttemptRow* attempt) const {
+        if (row.cancel) {
+            return any_unresolved() ? make(JobState::lost, Next::ask_person, "an earlier attempt is lost") : cancel(k);
+        }
+        const bool opened = attempt != nullptr && attempt->opened;
+        if (rules.has_after && k == AttemptNo(1) && !opened) {
+            return make(JobState::waiting, Next::resolve_after, "waits for other jobs");
+        }
+        auto out = make(JobState::pending, Next::claim, opened ? attempt->opened->reason : "");
+        out.not_before_ms = std::max(rules.not_before_ms, opened ? attempt->opened->not_before_ms : 0);
+        return out;
+    }
+};
+
+}  // namespace
+
+Situation situation_of(const JobRow& row, const StateRules& rules) {
+    Judge judge{row, rules, row.current()};
+    if (row.submissions.empty()) {
+        return judge.make(JobState::unknown, Next::nothing);
+    }
+    for (const auto& [k, attempt] : row.attempts) {
+        if (attempt.phase() == Phase::succeeded) {
+            return judge.make(JobState::succeeded, Next::nothing);
+        }
+    }
+    if (row.ended && !judge.any_unresolved()) {
+        return judge.make(row.ended->ending == events::Ending::failed ? JobState::failed : JobState::cancelled,
+                          Next::nothing, row.ended->reason);
+    }
+    const auto* attempt = row.attempt(judge.k);
+    if (attempt != nullptr && attempt->finished) {
+        return judge.ended(*attempt);
+    }
+    if (attempt != nullptr && attempt->lost) {
+        return judge.lost(*attempt);
+    }
+    if (attempt != nullptr && attempt->has_unreleased_start()) {
+        return row.cancel ? judge.make(JobState::cancelling, Next::stop, "its node stops it")
+                          : judge.make(JobState::running, Next::wait_for_end);
+    }
+    if (attempt != nullptr && attempt->released()) {
+        if (row.cancel && !judge.any_unresolved()) {
+            return judge.cancel(judge.k.next());
+        }
+        return judge.open_next(0, "released");
+    }
+    return judge.open(attempt);
+}
+
+}  // namespace reeve::projection
