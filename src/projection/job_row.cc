@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "projection/row_bytes.h"
+
 namespace reeve::projection {
 namespace {
 
@@ -21,12 +23,6 @@ void fold_into(JobRow& row, const Event& event, const JobOffered& e) {
     }
 }
 
-void settle(StartMark& mark) {
-    mark.started = mark.started_at.hlc.v != 0;
-    mark.released = mark.released_at.hlc.v != 0 && mark.started_at < mark.released_at;
-    mark.stamp = mark.started ? mark.started_at : mark.released_at;
-}
-
 void fold_into(JobRow& row, const Event& event, const JobStarted& e) {
     auto& mark = row.attempts[e.attempt.attempt].starts[event.writer];
     if (mark.started_at < event.stamp()) {
@@ -36,7 +32,7 @@ void fold_into(JobRow& row, const Event& event, const JobStarted& e) {
         mark.spec_hash = e.spec_hash;
         mark.claimed = e.claimed;
     }
-    settle(mark);
+    settle_mark(mark);
 }
 
 void fold_into(JobRow& row, const Event& event, const JobReleased& e) {
@@ -45,7 +41,7 @@ void fold_into(JobRow& row, const Event& event, const JobReleased& e) {
     if (mark.started_at.hlc.v == 0) {
         mark.node = e.node;
     }
-    settle(mark);
+    settle_mark(mark);
 }
 
 void fold_into(JobRow& row, const Event& event, const JobLost& e) {
@@ -106,6 +102,12 @@ concept OfJob = requires(const T& e) {
 };
 
 }  // namespace
+
+void settle_mark(StartMark& mark) {
+    mark.started = mark.started_at.hlc.v != 0;
+    mark.released = mark.released_at.hlc.v != 0 && mark.started_at < mark.released_at;
+    mark.stamp = mark.started ? mark.started_at : mark.released_at;
+}
 
 bool fold(JobRow& row, const Event& event) {
     return std::visit(
