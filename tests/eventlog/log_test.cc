@@ -1,0 +1,188 @@
+// The event log on real files: what was accepted is read back, what was torn is left out, and no bit
+// below the declared end can change unseen.
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "eventlog/head.h"
+#include "eventlog/reader.h"
+#include "eventlog/recovery.h"
+#include "eventlog/writer.h"
+#include "runtime/os_entropy.h"
+#include "runtime/posix_clock.h"
+#include "runtime/posix_file_system.h"
+#include "runtime/spdlog_telemetry.h"
+#include "runtime/thread_tasks.h"
+
+namespace reeve::eventlog {
+namespace {
+
+class Log : public ::testing::Test {
+protected:
+    Log() {
+        char name[] = "/tmp/reeve-log-XXXXXX";
+        directory_ = ::mkdtemp(name);
+    }
+    ~Log() override { std::filesystem::remove_all(directory_); }
+
+    std::unique_ptr<LogWriter> open(std::uint64_t incarnation, std::uint64_t segment_bytes = default_segment_bytes) {
+        const auto before = recover(files_, directory_, cluster_, writer_);
+        EXPECT_TRUE(before) << before.error().message;
+        LogWriter::Options options{directory_, cluster_, writer_, Incarnation(incarnation), {}, before->end, segment_bytes};
+        auto log = LogWriter::open({clock_, files_, tasks_, entropy_, telemetry_}, options);
+        EXPECT_TRUE(log) << log.error().message;
+        return std::move(*log);
+    }
+    void append(LogWriter& log, const std::string& text) {
+        const events::Payload payload = events::Observation{"test", "x", text};
+        std::vector<events::Event> out;
+        const auto done = log.append(std::span(&payload, 1), &out);
+        ASSERT_TRUE(done) << done.error().message;
+        accepted_.push_back(text);
+    }
+    Result<std::vector<std::string>> read(std::optional<LogPosition> limit = std::nullopt) {
+        TRY_ASSIGN(auto reader, LogReader::open(files_, directory_, cluster_, writer_));
+        std::vector<std::string> out;
+        for (;;) {
+            TRY_ASSIGN(const auto batch, reader.next(limit));
+            if (!batch) {
+                return out;
+            }
+            for (const auto& event : batch->events) {
+                out.push_back(std::get<events::Observation>(event.payload).detail);
+            }
+        }
+    }
+    std::string last_file() {
+        std::string last;
+        for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+            last = std::max(last, entry.path().string());
+        }
+        return last;
+    }
+    Bytes content(const std::string& path) { return *files_.read_file(path, 1ULL << 30); }
+    static void store(const std::string& path, ByteView bytes) {
+        std::ofstream file(path, std::ios::binary | std::ios::trunc);
+        file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    }
+
+    runtime::SpdlogTelemetry telemetry_;
+    runtime::ThreadTasks tasks_{telemetry_};
+    runtime::PosixClock clock_;
+    runtime::PosixFileSystem files_;
+    runtime::OsEntropy entropy_;
+    ClusterId cluster_{1, 2, 3};
+    WriterId writer_{"nova.worker"};
+    std::string directory_;
+    std::vector<std::string> accepted_;
+};
+
+TEST_F(Log, WhatWasAcceptedIsReadBackOverSegmentsAndIncarnations) {  // I1
+    for (std::uint64_t incarnation = 1; incarnation <= 3; ++incarnation) {
+        auto log = open(incarnation, header_page_bytes + 2048);  // a few batches a segment
+        for (int i = 0; i < 20; ++i) {
+            append(*log, std::to_string(incarnation) + "/" + std::to_string(i) + std::string(100, '.'));
+        }
+        if (incarnation == 2) {
+            ASSERT_TRUE(log->close());
+        }
+    }
+    const auto all = read();
+    ASSERT_TRUE(all) << all.error().message;
+    EXPECT_EQ(*all, accepted_);
+}
+
+TEST_F(Log, ATornLastBatchIsLeftOutAtEveryByte) {
+    auto log = open(1);
+    append(*log, "first");
+    const auto keep = log->position();
+    append(*log, "second");
+    const auto end = log->position();
+    const auto path = last_file();
+    const auto whole = content(path);
+    for (std::uint64_t cut = keep.end.v; cut < end.end.v; ++cut) {
+        store(path, ByteView(whole).first(cut));
+        const auto found = recover(files_, directory_, cluster_, writer_);
+        ASSERT_TRUE(found) << found.error().message;
+        ASSERT_EQ(found->end, keep) << "cut at " << cut;
+    }
+    store(path, ByteView(whole).first(end.end.v - 1));
+    auto next = open(2);
+    append(*next, "third");
+    EXPECT_EQ(read().value_or({}), (std::vector<std::string>{"first", "third"}));
+}
+
+TEST_F(Log, NoBitBelowTheDeclaredEndChangesUnseen) {  // I7
+    auto log = open(1);
+    for (int i = 0; i < 10; ++i) {
+        append(*log, "event " + std::to_string(i));
+    }
+    const auto end = log->position();
+    const auto path = last_file();
+    const auto whole = content(path);
+    const std::uint32_t seed = std::random_device{}();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    for (int round = 0; round < 2000; ++round) {
+        auto bytes = whole;
+        const auto bit = random() % (end.end.v * 8);
+        bytes[bit / 8] = static_cast<std::uint8_t>(bytes[bit / 8] ^ (1U << (bit % 8)));
+        store(path, bytes);
+        const auto seen = read(end);
+        ASSERT_FALSE(seen) << "bit " << bit;
+        ASSERT_NE(seen.error().message.find("offset"), std::string::npos) << seen.error().message;
+    }
+}
+
+TEST_F(Log, AMissingSegmentIsCorruptionAndAChangedPastIsNoticed) {
+    auto log = open(1, header_page_bytes + 2048);
+    for (int i = 0; i < 60; ++i) {
+        append(*log, std::string(100, 'a'));
+    }
+    auto reader = *LogReader::open(files_, directory_, cluster_, writer_);
+    const auto first = *reader.next(std::nullopt);
+    ASSERT_TRUE(first);
+    const auto cursor = first->position_after;
+    std::filesystem::remove(directory_ + "/" + segment_name({Incarnation(1), SegmentNo(2)}));
+    const auto seen = read();
+    ASSERT_FALSE(seen);
+    EXPECT_EQ(seen.error().code, Code::corrupt);
+    auto wrong = cursor;
+    wrong.hash[0] ^= 1;
+    auto again = *LogReader::open(files_, directory_, cluster_, writer_);
+    EXPECT_TRUE(again.seek(cursor));
+    const auto moved = again.seek(wrong);
+    ASSERT_FALSE(moved);
+    EXPECT_EQ(moved.error().code, Code::conflict);
+}
+
+TEST_F(Log, ALogOfAnotherClusterOrWriterIsNotRead) {
+    auto log = open(1);
+    append(*log, "mine");
+    cluster_[0] = 9;
+    const auto seen = read();
+    ASSERT_FALSE(seen);
+    EXPECT_EQ(seen.error().code, Code::corrupt);
+}
+
+TEST_F(Log, OneWholeHeadSlotIsAlwaysThere) {
+    const std::string path = directory_ + "/" + head_name(Incarnation(1));
+    auto file = *files_.open(path, env::OpenMode::create);
+    HeadSlot slot;
+    slot.writer = writer_;
+    slot.incarnation = Incarnation(1);
+    for (slot.counter = 1; slot.counter <= 5; ++slot.counter) {
+        ASSERT_TRUE(write_head(*file, slot));
+    }
+    EXPECT_EQ((*read_head(files_, path))->counter, 5u);
+    auto bytes = content(path);
+    bytes[head_slot_bytes + 100] ^= 1;  // the slot of counter 5 is torn
+    store(path, bytes);
+    EXPECT_EQ((*read_head(files_, path))->counter, 4u);
+}
+
+}  // namespace
+}  // namespace reeve::eventlog
