@@ -91,7 +91,7 @@ TEST(Codec, HostileBytesNeverCrash) {  // I9
             }
             bytes.resize(1 + random() % bytes.size());
             const auto event = decode(type_id(payload), bytes, WriterId("nova.worker"), Seq(1));
-            refused += event ? 0 : 1;
+            refused += event ? 0U : 1U;
         }
     }
     EXPECT_GT(refused, 0u);
