@@ -20,7 +20,7 @@ Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& dir
         return std::move(header).error().with(path + " at offset 0");
     }
     if (header->cluster != cluster || header->writer != writer || header->id != id) {
-        return Error{Code::corrupt, path + " at offset 0: the header is of another cluster, writer or segment (" +
+        return Error{Code::conflict, path + " at offset 0: the header is of another cluster, writer or segment (" +
                                         header->writer.v + " " + segment_name(header->id) + ")"};
     }
     return header;

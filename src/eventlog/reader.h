@@ -61,7 +61,8 @@ private:
     std::uint64_t buffer_at_ = 0;
 };
 
-/// Reads and checks one segment's header page. Code::corrupt names file and reason.
+/// Reads and checks one segment's header page. Code::corrupt names file and reason; Code::conflict:
+/// a whole header of another cluster, writer or segment.
 Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& directory, const SegmentId& id,
                                   const ClusterId& cluster, const WriterId& writer);
 

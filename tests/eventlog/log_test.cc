@@ -165,7 +165,7 @@ TEST_F(Log, ALogOfAnotherClusterOrWriterIsNotRead) {
     cluster_[0] = 9;
     const auto seen = read();
     ASSERT_FALSE(seen);
-    EXPECT_EQ(seen.error().code, Code::corrupt);
+    EXPECT_EQ(seen.error().code, Code::conflict);
 }
 
 TEST_F(Log, OneWholeHeadSlotIsAlwaysThere) {
