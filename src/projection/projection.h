@@ -59,7 +59,6 @@ struct HealthRow {          // key: node; greatest stamp
 struct RoutingRow {
     std::uint64_t runs = 0, succeeded = 0, failed = 0, timeout = 0, lost = 0;
     std::array<std::uint32_t, 48> durations{};  // of successes; bucket floor(2*log2(max(1,wall_ms)))
-    std::int64_t last_ms = 0;                   // greatest start
 };
 std::size_t duration_bucket(std::int64_t wall_ms);
 /// A representative duration of a bucket, in milliseconds.

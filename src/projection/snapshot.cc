@@ -1,0 +1,154 @@
+#include "projection/tables.h"
+
+namespace reeve::projection {
+namespace {
+
+template <typename Row>
+std::vector<std::pair<std::string, Row>> all_rows(kv::ReadTransaction& t, kv::Table table, Row (*decode)(ByteView)) {
+    std::vector<std::pair<std::string, Row>> out;
+    t.scan(table, {}, [&](ByteView key, ByteView value) {
+        out.emplace_back(std::string(as_text(key)), decode(value));
+        return true;
+    });
+    return out;
+}
+
+}  // namespace
+
+Snapshot::Snapshot(std::unique_ptr<kv::ReadTransaction> transaction) : transaction_(std::move(transaction)) {}
+
+std::optional<JobRow> Snapshot::job(const JobId& id) const {
+    const auto bytes = transaction_->get(table::jobs, job_key(id));
+    auto row = bytes ? decode_job_row(*bytes) : Result<JobRow>(Error{Code::not_found, ""});
+    return row ? std::optional(std::move(*row)) : std::nullopt;
+}
+
+void Snapshot::index(IndexClass index, const std::function<bool(const IndexEntry&)>& fn) const {
+    const Bytes from{static_cast<std::uint8_t>(index)};
+    transaction_->scan(table::index, from, [&](ByteView key, ByteView) {
+        const auto entry = parse_index_key(key);
+        return entry && entry->index == index && fn(*entry);
+    });
+}
+
+void Snapshot::jobs(bool newest_first, const std::function<bool(const JobId&, const JobRow&)>& fn) const {
+    const kv::Visit visit = [&](ByteView key, ByteView value) {
+        JobId id;
+        std::copy_n(key.begin(), std::min(key.size(), id.bytes.size()), id.bytes.begin());
+        const auto row = decode_job_row(value);
+        return !row || fn(id, *row);
+    };
+    if (newest_first) {
+        transaction_->scan_back(table::jobs, visit);
+    } else {
+        transaction_->scan(table::jobs, {}, visit);
+    }
+}
+
+std::vector<JobId> Snapshot::dependents(const JobId& id) const {
+    std::vector<JobId> out;
+    const auto from = job_key(id);
+    transaction_->scan(table::dependents, from, [&](ByteView key, ByteView) {
+        if (key.size() != 32 || !std::equal(from.begin(), from.end(), key.begin())) {
+            return false;
+        }
+        JobId one;
+        std::copy(key.begin() + 16, key.end(), one.bytes.begin());
+        out.push_back(one);
+        return true;
+    });
+    return out;
+}
+
+std::optional<JobId> Snapshot::request(const std::string& request_id) const {
+    const auto bytes = transaction_->get(table::requests, as_bytes(request_id));
+    return bytes ? std::optional(decode_request(*bytes).job) : std::nullopt;
+}
+
+std::optional<OutputRow> Snapshot::output(const AttemptId& attempt) const {
+    const auto bytes = transaction_->get(table::outputs, attempt_key(attempt));
+    return bytes ? std::optional(decode_output(*bytes)) : std::nullopt;
+}
+
+std::map<WriterId, NodeRow> Snapshot::nodes() const {
+    std::map<WriterId, NodeRow> out;
+    for (auto& [key, row] : all_rows(*transaction_, table::nodes, &decode_node)) {
+        out.emplace(WriterId(key), std::move(row));
+    }
+    return out;
+}
+
+std::map<std::string, SwitchRow> Snapshot::switches() const {
+    std::map<std::string, SwitchRow> out;
+    for (auto& [key, row] : all_rows(*transaction_, table::switches, &decode_switch)) {
+        out.emplace(key, std::move(row));
+    }
+    return out;
+}
+
+std::map<NodeId, HealthRow> Snapshot::health() const {
+    std::map<NodeId, HealthRow> out;
+    for (auto& [key, row] : all_rows(*transaction_, table::health, &decode_health)) {
+        out.emplace(NodeId(key), std::move(row));
+    }
+    return out;
+}
+
+std::map<RoutingKey, RoutingRow> Snapshot::routing() const {
+    std::map<RoutingKey, RoutingRow> out;
+    for (auto& [key, row] : all_rows(*transaction_, table::routing, &decode_routing)) {
+        out.emplace(parse_routing_key(as_bytes(key)), row);
+    }
+    return out;
+}
+
+std::map<std::string, std::uint64_t> Snapshot::totals() const {
+    std::map<std::string, std::uint64_t> out;
+    for (const auto& [key, count] : all_rows(*transaction_, table::totals, &from_be64)) {
+        out.emplace(key, count);
+    }
+    return out;
+}
+
+std::vector<events::Event> Snapshot::observations(std::size_t newest) const {
+    std::vector<events::Event> out;
+    transaction_->scan_back(table::observations, [&](ByteView, ByteView value) {
+        ByteReader r(value);
+        const auto stamp = get_stamp(r);
+        const bool rejected = r.boolean();
+        events::Payload payload = rejected ? events::Payload(events::JobRejected{r.text(), r.text(), r.text(), 0})
+                                           : events::Payload(events::Observation{r.text(), r.text(), r.text()});
+        out.push_back({stamp.hlc, stamp.writer, stamp.seq, std::move(payload)});
+        return out.size() < newest;
+    });
+    return out;
+}
+
+Cut Snapshot::cut() const { return read_cut(*transaction_); }
+
+std::map<std::string, Digest> Snapshot::digests() const {
+    std::map<std::string, Digest> out;
+    for (const auto view : table::digested) {
+        Digest digest{};
+        if (const auto bytes = transaction_->get(table::meta, digest_key(view)); bytes && bytes->size() == digest.size()) {
+            std::copy(bytes->begin(), bytes->end(), digest.begin());
+        }
+        out.emplace(std::string(table_name(view)), digest);
+    }
+    return out;
+}
+
+Digest Snapshot::digest() const {
+    ByteWriter w;
+    w.u32(fold_version);
+    for (const auto& [view, digest] : digests()) {
+        w.text(view);
+        w.raw(digest);
+    }
+    const auto hash = sha256(w.view());
+    Digest out{};
+    std::copy_n(hash.begin(), out.size(), out.begin());
+    return out;
+}
+
+}  // namespace reeve::projection
