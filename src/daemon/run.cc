@@ -83,7 +83,8 @@ int serve(Process& process, const FileConfig& file, node::Role role, runtime::Si
         return complain(!control ? control.error() : doorbell.error(), "check 'run' and 'doorbell' in " + file.path,
                         exit_configuration);
     }
-    auto store = kv::LmdbStore::open(file.projection_directory(config.writer), projection::Projection::table_names(), {});
+    auto store = kv::LmdbStore::open(file.projection_directory(config.writer),
+                                     projection::Projection::table_names(), kv::LmdbStore::Options{});
     if (!store) {
         return complain(store.error(), "remove " + file.projection_directory(config.writer) + "; it is built again",
                         exit_configuration);

@@ -13,8 +13,8 @@
 //
 // This process is a subreaper: what an attempt leaves behind becomes our child, and the tag in its
 // environment says whose it was. A helper that detached itself from a running attempt is left alone
-// until that ends. One that cleared its environment is killed when nothing runs that it could belong
-// to. Nobody here ever waits for "any child".
+// until that ends. One that cleared its environment is killed when nothing runs that it could
+// belong to. Nobody here ever waits for "any child".
 //
 // Single-threaded, driven by the event loop of the server. Owns the processes and their pipes.
 
@@ -79,7 +79,7 @@ private:
         MonoTime deadline = MonoTime::never();  // of the time limit, or of KILL after TERM
         std::optional<env::ExecEnd> asked;      // why TERM was sent
         bool ending = false;
-        MonoTime give_up = MonoTime::never();   // on escapees and open pipes
+        MonoTime give_up = MonoTime::never();  // on escapees and open pipes
         env::ExecOutcome outcome;
     };
 

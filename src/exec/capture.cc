@@ -51,7 +51,8 @@ void Capture::take(ByteView bytes) {
         return;
     }
     in_file_ = true;
-    file_fd_ = Fd(::open(file_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0660));
+    file_fd_ =
+        Fd(::open(file_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0660));
     if (!file_fd_) {
         say("open " + file_ + ": " + errno_text(errno) + "; output is counted, not kept");
         const auto room = static_cast<std::size_t>(inline_limit_) - head_.size();
@@ -59,7 +60,8 @@ void Capture::take(ByteView bytes) {
         file_failed_ = true;
         return;
     }
-    static_cast<void>(::fchmod(file_fd_.get(), 0660));  // whatever the umask, readers share the group
+    static_cast<void>(
+        ::fchmod(file_fd_.get(), 0660));  // whatever the umask, readers share the group
     const Bytes head = std::exchange(head_, {});
     keep_in_file(head);
     keep_in_file(bytes);
@@ -69,7 +71,8 @@ void Capture::keep_in_file(ByteView bytes) {
     if (file_failed_) {
         return;
     }
-    bytes = bytes.first(static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), cap_ - kept_)));
+    bytes =
+        bytes.first(static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), cap_ - kept_)));
     while (!bytes.empty()) {
         const auto put = ::write(file_fd_.get(), bytes.data(), bytes.size());
         if (put < 0 && errno == EINTR) {

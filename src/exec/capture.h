@@ -2,10 +2,11 @@
 
 // One output stream of one attempt, from its pipe to what an outcome says of it.
 //
-// What fits in the inline limit stays in memory. When it outgrows it, all of it goes to a file, which
-// grows as the command writes (a follower may read it), up to the cap; what comes after is read and
-// counted, so that the command never blocks on a full pipe and never gets SIGPIPE. When the file
-// cannot be written (full disk) the rest is counted likewise, and `kept_bytes` tells what stands.
+// What fits in the inline limit stays in memory. When it outgrows it, all of it goes to a file,
+// which grows as the command writes (a follower may read it), up to the cap; what comes after is
+// read and counted, so that the command never blocks on a full pipe and never gets SIGPIPE. When
+// the file cannot be written (full disk) the rest is counted likewise, and `kept_bytes` tells what
+// stands.
 
 #include <cstdint>
 #include <string>

@@ -48,7 +48,8 @@ Status check_plan(const env::ExecPlan& plan) {
     if (std::any_of(plan.argv.begin(), plan.argv.end(), has_nul) ||
         std::any_of(plan.environment.begin(), plan.environment.end(), has_nul) ||
         has_nul(plan.cwd)) {
-        return Error{Code::invalid, "the command, its environment or its directory holds a NUL byte"};
+        return Error{Code::invalid,
+                     "the command, its environment or its directory holds a NUL byte"};
     }
     for (const auto& entry : plan.environment) {
         if (entry.find('=') == std::string::npos || entry.front() == '=') {
@@ -79,7 +80,8 @@ bool executable(const std::string& path) {
 }
 
 /// What to execute, seen from `cwd`: a name without a slash is looked up in the PATH of the plan.
-Result<std::string> find_program(const std::string& name, const std::vector<std::string>& environment,
+Result<std::string> find_program(const std::string& name,
+                                 const std::vector<std::string>& environment,
                                  const std::string& cwd) {
     if (name.find('/') != std::string::npos) {
         return name;
@@ -158,8 +160,7 @@ public:
         ::sigfillset(&all);
         ::sigdelset(&all, SIGKILL);
         ::sigdelset(&all, SIGSTOP);
-        constexpr int flags =
-            POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
+        constexpr int flags = POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
         CHECK(::posix_spawnattr_setsigmask(&attributes_, &none) == 0);
         CHECK(::posix_spawnattr_setsigdefault(&attributes_, &all) == 0);
         CHECK(::posix_spawnattr_setflags(&attributes_, static_cast<short>(flags)) == 0);
@@ -250,8 +251,7 @@ Result<Launched> launch(const env::ExecPlan& plan) {
     auto argv_pointers = pointers(argv);
     auto environment_pointers = pointers(environment);
     Launched launched;
-    if (const int failed =
-            setup.spawn(launched.pid, program, argv_pointers, environment_pointers);
+    if (const int failed = setup.spawn(launched.pid, program, argv_pointers, environment_pointers);
         failed != 0) {
         return system_error(failed, "execute " + program).with("not started" + hint_of(failed));
     }

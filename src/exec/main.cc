@@ -1,11 +1,11 @@
-// reeve-exec: the supervisor of a node's running attempts. It outlives the daemon, so that a restart
-// of the daemon ends no job. This module makes system calls of its own: it is one of the two places
-// that may.
+// reeve-exec: the supervisor of a node's running attempts. It outlives the daemon, so that a
+// restart of the daemon ends no job. This module makes system calls of its own: it is one of the
+// two places that may.
 //
 //     reeve-exec --state DIR --socket PATH [--idle-exit SECONDS] [--foreground]
 //
-// Exit codes: 0 told to stop, or idle; 2 wrong usage; 6 another supervisor has the state directory or
-// the socket; 1 the operating system failed.
+// Exit codes: 0 told to stop, or idle; 2 wrong usage; 6 another supervisor has the state directory
+// or the socket; 1 the operating system failed.
 
 #include <fcntl.h>
 #include <signal.h>
@@ -33,12 +33,14 @@ constexpr int default_idle_exit_s = 600;
 constexpr const char* usage =
     "usage: reeve-exec --state DIR --socket PATH [--idle-exit SECONDS] [--foreground]\n"
     "\n"
-    "Runs the commands of a node's attempts, and keeps their outcomes until the worker has recorded\n"
+    "Runs the commands of a node's attempts, and keeps their outcomes until the worker has "
+    "recorded\n"
     "them. The worker starts it; by hand it is of use for tests only.\n"
     "\n"
     "  --state DIR            its lock and its outcomes; must exist\n"
     "  --socket PATH          where the worker dials\n"
-    "  --idle-exit SECONDS    leave after so long without a worker and without work (600; 0: never)\n"
+    "  --idle-exit SECONDS    leave after so long without a worker and without work (600; 0: "
+    "never)\n"
     "  --foreground           end at Ctrl-C and when the terminal closes\n";
 
 struct Options {
@@ -52,7 +54,8 @@ Result<Duration> parse_seconds(std::string_view text) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc() || end != text.data() + text.size() || value < 0 ||
         value > 1'000'000'000) {
-        return Error{Code::invalid, "--idle-exit " + std::string(text) + " is no number of seconds"};
+        return Error{Code::invalid,
+                     "--idle-exit " + std::string(text) + " is no number of seconds"};
     }
     return Duration(seconds(value));
 }
@@ -139,7 +142,7 @@ int run(const Options& options) {
     auto server = Server::open(options.server, std::move(*signals));
     if (!server) {
         say(server.error().message);
-        return server.error().code == Code::conflict ? exit_conflict
+        return server.error().code == Code::conflict  ? exit_conflict
                : server.error().code == Code::invalid ? exit_usage
                                                       : exit_failed;
     }

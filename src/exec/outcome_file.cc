@@ -162,7 +162,8 @@ bool OutcomeFile::acknowledge(std::uint64_t number) {
     outcomes_.erase(found);
     append(number_payload(Record::acknowledged, number));
     if (++acknowledged_records_ >= compact_after) {
-        acknowledged_records_ = 0;  // when it fails the old file goes on growing until the next time
+        acknowledged_records_ =
+            0;  // when it fails the old file goes on growing until the next time
         complain_of(rewrite());
     }
     return true;

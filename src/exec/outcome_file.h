@@ -8,11 +8,12 @@
 //             | 2 u8, number u64  that outcome was acknowledged
 //             | 3 u8, number u64  numbers up to this one are used
 //
-// One unsynced append a record: it survives the death of every process, not a power cut (after which
-// the attempt is lost, whatever this file says). Reading stops at the first record that is short or
-// does not verify; nothing after it was ever told. The file is written anew (to a temporary name,
-// synced, renamed) at every start and after 1,024 acknowledgements. A record that cannot be appended
-// stays in memory, is told all the same, and is written with the next whole file.
+// One unsynced append a record: it survives the death of every process, not a power cut (after
+// which the attempt is lost, whatever this file says). Reading stops at the first record that is
+// short or does not verify; what is not read is kept aside. The file is written anew (to a
+// temporary name, synced, renamed) at every start and after 1,024 acknowledgements. A record that
+// cannot be appended stays in memory, is told all the same, and is written with the next whole
+// file.
 
 #include <cstdint>
 #include <map>
@@ -57,7 +58,7 @@ private:
     std::string path_;
     Fd file_;
     std::uint64_t size_ = 0;
-    bool broken_ = false;  // the file lacks something that memory has
+    bool broken_ = false;    // the file lacks something that memory has
     std::string complaint_;  // the last one
     std::uint64_t last_number_ = 0;
     std::uint64_t acknowledged_records_ = 0;

@@ -10,8 +10,8 @@
 //     attempt  = 16 bytes of the job, u32 of the attempt number
 //
 // The client speaks first, with ClientHello; the server then tells the outcomes that the client has
-// not recorded, in order, then ServerHello, then whatever happens. ServerHello comes last so that an
-// attempt which is neither told nor named as running is known to be neither. The hello messages
+// not recorded, in order, then ServerHello, then whatever happens. ServerHello comes last so that
+// an attempt which is neither told nor named as running is known to be neither. The hello messages
 // carry the version; a peer of another version is disconnected. All functions are pure.
 
 #include <cstdint>
@@ -63,8 +63,8 @@ using ServerMessage = std::variant<ServerHello, env::ExecOutcome, env::ExecRefus
 
 Bytes encode(const ClientMessage& message);
 Bytes encode(const ServerMessage& message);
-/// Code::invalid for anything that `encode` does not write; Code::unsupported for a hello of another
-/// version.
+/// Code::invalid for anything that `encode` does not write; Code::unsupported for a hello of
+/// another version.
 Result<ClientMessage> decode_client(ByteView packet);
 Result<ServerMessage> decode_server(ByteView packet);
 

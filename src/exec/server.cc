@@ -141,8 +141,8 @@ void Server::watch(Watch what, std::uint64_t id, int fd) {
 Status Server::run() {
     std::array<epoll_event, events_a_turn> events;
     while (!may_leave(monotonic_now())) {
-        const int ready = ::epoll_wait(epoll_.get(), events.data(), events_a_turn,
-                                       wait_ms(monotonic_now()));
+        const int ready =
+            ::epoll_wait(epoll_.get(), events.data(), events_a_turn, wait_ms(monotonic_now()));
         if (ready < 0 && errno != EINTR) {
             return system_error(errno, "epoll");
         }
@@ -272,7 +272,8 @@ bool Server::handle(std::uint64_t id, ByteView packet) {
     if (!decoded) {
         say(decoded.error().message);
         if (decoded.error().code == Code::unsupported) {
-            const auto answer = encode(ServerMessage(ServerHello{protocol_version, {instance_, {}}}));
+            const auto answer =
+                encode(ServerMessage(ServerHello{protocol_version, {instance_, {}}}));
             ::send(connection.fd.get(), answer.data(), answer.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
         }
         return false;
@@ -383,8 +384,8 @@ void Server::tell() {
     }
     auto& client = connections_.at(*client_);
     while (const auto packet = next_packet(client)) {
-        const auto put = ::send(client.fd.get(), packet->data(), packet->size(),
-                                MSG_DONTWAIT | MSG_NOSIGNAL);
+        const auto put =
+            ::send(client.fd.get(), packet->data(), packet->size(), MSG_DONTWAIT | MSG_NOSIGNAL);
         if (put >= 0) {
             pop_told(client);
         } else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) {

@@ -48,8 +48,8 @@ private:
         std::deque<std::variant<std::uint64_t, env::ExecRefused>> extra;
     };
 
-    Server(ServerOptions options, Fd lock, Fd epoll, Fd listener, Fd signal_fd, OutcomeFile outcomes,
-           std::string instance);
+    Server(ServerOptions options, Fd lock, Fd epoll, Fd listener, Fd signal_fd,
+           OutcomeFile outcomes, std::string instance);
     void watch(Watch what, std::uint64_t id, int fd);
     void on_event(Watch what, std::uint64_t id);
     void on_signals();

@@ -24,10 +24,10 @@ std::string errno_text(int err) {
 }
 
 Error system_error(int err, std::string_view doing) {
-    const auto code = err == ENOENT || err == ENOTDIR                    ? Code::not_found
-                      : err == ENOSPC || err == EDQUOT || err == EFBIG   ? Code::full
-                      : err == EEXIST || err == EADDRINUSE               ? Code::conflict
-                                                                         : Code::io;
+    const auto code = err == ENOENT || err == ENOTDIR                  ? Code::not_found
+                      : err == ENOSPC || err == EDQUOT || err == EFBIG ? Code::full
+                      : err == EEXIST || err == EADDRINUSE             ? Code::conflict
+                                                                       : Code::io;
     return Error{code, std::string(doing) + ": " + errno_text(err)};
 }
 

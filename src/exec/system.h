@@ -1,6 +1,7 @@
 #pragma once
 
-// What every file of the supervisor needs from the operating system: time, errors, its own messages.
+// What every file of the supervisor needs from the operating system: time, errors, its own
+// messages.
 
 #include <string>
 #include <string_view>

@@ -137,7 +137,7 @@ Status Pusher::State::adopt(const std::optional<eventlog::HeadSlot>& slot) {
     if (!declared) {
         // A task that was restarted within the run. The next slot must not fall on this one.
         counter = std::max(counter, slot->counter);
-        counter += (counter + 1) % 2 == slot->counter % 2 ? 1 : 0;
+        counter += (counter + 1) % 2 == slot->counter % 2 ? 1U : 0U;
     }
     declared = slot;
     return ok();

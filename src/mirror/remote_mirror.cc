@@ -222,4 +222,14 @@ Status RemoteMirror::store(const SegmentId& id, Offset at, ByteView bytes) {
     return ok();
 }
 
+/// The seal of a finished segment, where the share shows one; a segment that ended with its process has none.
+Status RemoteMirror::copy_seal(const SegmentId& id) {
+    TRY_ASSIGN(const auto bytes, share_.get(writer_, file_name(id), end_.end, eventlog::seal_bytes));
+    const auto seal = eventlog::decode_seal(bytes);
+    if (seal && seal->end == end_.end && seal->hash == end_.hash) {
+        TRY(store(id, end_.end, bytes));
+    }
+    return ok();
+}
+
 }  // namespace reeve::mirror

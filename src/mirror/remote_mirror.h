@@ -43,6 +43,7 @@ private:
     Result<Step> read_up_to(Offset limit);
     Result<Step> read_batches(Offset limit, std::string& bad);
     Status store(const SegmentId& id, Offset at, ByteView bytes);
+    Status copy_seal(const SegmentId& id);
     Status store_slot(const eventlog::HeadSlot& slot);
     SegmentId current() const { return {end_.incarnation, end_.segment}; }
     Error corrupt(const SegmentId& id, Offset at, const std::string& why) const;

@@ -145,7 +145,7 @@ void Loop::dispatch() {
     }
     std::size_t busy = own_.size();
     for (const auto& attempt : claims_in_flight_) {
-        busy += own_.contains(attempt) ? 0 : 1;
+        busy += own_.contains(attempt) ? 0U : 1U;
     }
     if (busy >= config_.slots) {
         return;
@@ -317,7 +317,7 @@ bool Loop::start_at_once(const JobId& job, const queue::JobSpec& spec, const eve
     const bool draining = drain != switches_.end() && drain->second.value == "on";
     std::size_t busy = own_.size();
     for (const auto& attempt : claims_in_flight_) {
-        busy += own_.contains(attempt) ? 0 : 1;
+        busy += own_.contains(attempt) ? 0U : 1U;
     }
     if (config_.role != Role::worker || !simple || draining || !supervisor_ready_ || !clock_ok_ ||
         busy >= config_.slots) {

@@ -153,7 +153,8 @@ Result<sockaddr_un> address_of(const std::string& path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.empty() || path.size() >= sizeof address.sun_path) {
-        return Error{Code::invalid, "socket path " + path + " of the supervisor: allowed are 1 to " +
+        return Error{Code::invalid, "socket path " + path +
+                                        " of the supervisor: allowed are 1 to " +
                                         std::to_string(sizeof address.sun_path - 1) +
                                         " bytes; fix: choose a shorter run directory"};
     }
@@ -198,8 +199,8 @@ Result<std::shared_ptr<SupervisorClient::Link>> SupervisorClient::dial() const {
         ::setsockopt(fd.get(), SOL_SOCKET, which, &buffer_bytes, sizeof buffer_bytes);
     }
     if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-        const Code code = errno == ENOENT || errno == ECONNREFUSED ? Code::not_found
-                                                                   : Code::unavailable;
+        const Code code =
+            errno == ENOENT || errno == ECONNREFUSED ? Code::not_found : Code::unavailable;
         return failed(code, "dial " + socket_path_, errno);
     }
     return std::make_shared<Link>(std::move(fd));
@@ -209,8 +210,7 @@ Status SupervisorClient::launch() const {
     TRY(make_directories(state_dir_));
     TRY(make_directories(std::filesystem::path(socket_path_).parent_path().string()));
     TRY(make_directories(std::filesystem::path(log_path_).parent_path().string()));
-    const exec::Fd log(
-        ::open(log_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0660));
+    const exec::Fd log(::open(log_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0660));
     if (!log) {
         return failed(Code::unavailable, "open " + log_path_, errno);
     }
@@ -279,7 +279,8 @@ Status SupervisorClient::send(Bytes packet) {
         return Error{Code::unavailable, "not connected to the supervisor"};
     }
     if (unsent_.empty()) {
-        const auto put = ::send(link_->fd(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        const auto put =
+            ::send(link_->fd(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
         if (put >= 0) {
             return ok();
         }
@@ -354,8 +355,7 @@ std::optional<env::SupervisorMessage> SupervisorClient::next(MonoTime deadline) 
 }
 
 std::optional<env::SupervisorMessage> SupervisorClient::receive(const std::shared_ptr<Link>& from) {
-    const auto got =
-        ::recv(from->fd(), buffer_.data(), buffer_.size(), MSG_DONTWAIT | MSG_TRUNC);
+    const auto got = ::recv(from->fd(), buffer_.data(), buffer_.size(), MSG_DONTWAIT | MSG_TRUNC);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
         return std::nullopt;
     }

@@ -21,8 +21,8 @@ namespace reeve::runtime {
 
 class SupervisorClient final : public env::Supervisor {
 public:
-    /// `program_path` is started as `program --state state_dir --socket socket_path`, with its output
-    /// appended to `log_path`. Directories that are missing are made.
+    /// `program_path` is started as `program --state state_dir --socket socket_path`, with its
+    /// output appended to `log_path`. Directories that are missing are made.
     SupervisorClient(std::string program_path, std::string state_dir, std::string socket_path,
                      std::string log_path);
     SupervisorClient(const SupervisorClient&) = delete;
@@ -57,11 +57,11 @@ private:
     const int wake_fd_;  // an eventfd: what next() waits for has changed
 
     std::mutex mutex_;
-    std::shared_ptr<Link> link_;      // under mutex_
-    std::deque<Bytes> unsent_;        // under mutex_
-    std::size_t unsent_bytes_ = 0;    // under mutex_
-    std::optional<Error> mismatch_;   // of the thread of connect() and next()
-    Bytes buffer_;                    // likewise
+    std::shared_ptr<Link> link_;     // under mutex_
+    std::deque<Bytes> unsent_;       // under mutex_
+    std::size_t unsent_bytes_ = 0;   // under mutex_
+    std::optional<Error> mismatch_;  // of the thread of connect() and next()
+    Bytes buffer_;                   // likewise
 };
 
 }  // namespace reeve::runtime

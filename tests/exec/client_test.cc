@@ -34,11 +34,13 @@ const std::string program = REEVE_BIN_DIR "/reeve-exec";
 
 TEST_F(ExecTest, ASecondSupervisorLeavesWithSix) {
     const auto log = root_ + "/second.log";
-    EXPECT_EQ(exit_of(spawn({program, "--state", root_ + "/state", "--socket", root_ + "/o.sock"}, log)),
-              6);
+    EXPECT_EQ(
+        exit_of(spawn({program, "--state", root_ + "/state", "--socket", root_ + "/o.sock"}, log)),
+        6);
     EXPECT_NE(text_of(log).find("another supervisor holds"), std::string::npos) << text_of(log);
     std::filesystem::create_directory(root_ + "/other");
-    EXPECT_EQ(exit_of(spawn({program, "--state", root_ + "/other", "--socket", socket_path()}, log)), 6);
+    EXPECT_EQ(
+        exit_of(spawn({program, "--state", root_ + "/other", "--socket", socket_path()}, log)), 6);
     EXPECT_EQ(run(script(1, "exit 3")).exit, 3);  // the first is none the worse for it
     EXPECT_EQ(gone_, 0);
 }
@@ -46,9 +48,9 @@ TEST_F(ExecTest, ASecondSupervisorLeavesWithSix) {
 TEST_F(ExecTest, LeavesWhenIdleAndOnlyThen) {
     end_supervisor(supervisor_pid(), SIGTERM);
     ASSERT_TRUE(pump([this] { return gone_ == 1; }));
-    const pid_t pid = spawn({program, "--state", root_ + "/state", "--socket", socket_path(),
-                             "--idle-exit", "1"},
-                            root_ + "/exec.log");
+    const pid_t pid =
+        spawn({program, "--state", root_ + "/state", "--socket", socket_path(), "--idle-exit", "1"},
+              root_ + "/exec.log");
     ASSERT_TRUE(eventually([this] { return std::filesystem::exists(socket_path()); }));
     connect();
     const auto outcome = run(script(1, "exit 3"));
@@ -64,8 +66,8 @@ TEST_F(ExecTest, LeavesWhenIdleAndOnlyThen) {
 TEST_F(ExecTest, WrongUsageIsTwo) {
     const auto log = root_ + "/usage.log";
     EXPECT_EQ(exit_of(spawn({program}, log)), 2);
-    EXPECT_EQ(exit_of(spawn({program, "--state", root_, "--socket", socket_path(), "--idle-exit", "x"},
-                            log)),
+    EXPECT_EQ(exit_of(spawn(
+                  {program, "--state", root_, "--socket", socket_path(), "--idle-exit", "x"}, log)),
               2);
     EXPECT_EQ(exit_of(spawn({program, "--frobnicate"}, log)), 2);
 }
@@ -76,7 +78,8 @@ TEST_F(ExecTest, TheSupervisorIsDetachedFromItsStarter) {
     const auto stat = text_of("/proc/" + std::to_string(pid) + "/stat");
     const auto fields = stat.substr(stat.rfind(')') + 4);
     EXPECT_NE(std::atoi(fields.c_str()), ::getpid());  // nobody's child, or of a reaper's
-    for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd")) {
+    for (const auto& entry :
+         std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd")) {
         std::error_code error;
         const auto target = std::filesystem::read_symlink(entry.path(), error).string();
         const bool expected = target.starts_with(root_) || target.starts_with("socket:") ||
@@ -121,7 +124,8 @@ TEST(SupervisorClient, SaysWhyThereIsNone) {
     char name[] = "/tmp/reeve-exec-XXXXXX";
     ASSERT_NE(::mkdtemp(name), nullptr);
     const std::string root = name;
-    runtime::SupervisorClient client(root + "/missing", root + "/state", root + "/s", root + "/log");
+    runtime::SupervisorClient client(root + "/missing", root + "/state", root + "/s",
+                                     root + "/log");
     const auto done = client.connect(0);
     ASSERT_FALSE(done);
     EXPECT_EQ(done.error().code, Code::unavailable);

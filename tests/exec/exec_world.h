@@ -83,8 +83,8 @@ protected:
     std::string socket_path() const { return root_ + "/exec.sock"; }
 
     std::unique_ptr<runtime::SupervisorClient> make_client() const {
-        return std::make_unique<runtime::SupervisorClient>(REEVE_BIN_DIR "/reeve-exec", root_ + "/state",
-                                                           socket_path(), root_ + "/exec.log");
+        return std::make_unique<runtime::SupervisorClient>(
+            REEVE_BIN_DIR "/reeve-exec", root_ + "/state", socket_path(), root_ + "/exec.log");
     }
 
     /// Connects and waits for the hello; outcomes that came before it are in seen_.

@@ -55,7 +55,8 @@ TEST(ExecProtocol, APlanComesBackAsItWas) {
 }
 
 TEST(ExecProtocol, EveryMessageComesBackAsItWas) {
-    const ClientMessage from_client[] = {ClientHello{protocol_version, 9}, Stop{some_attempt(), 11}, Ack{12}};
+    const ClientMessage from_client[] = {ClientHello{protocol_version, 9}, Stop{some_attempt(), 11},
+                                         Ack{12}};
     for (const auto& message : from_client) {
         const auto packet = encode(message);
         const auto decoded = decode_client(packet);
@@ -65,8 +66,8 @@ TEST(ExecProtocol, EveryMessageComesBackAsItWas) {
         EXPECT_FALSE(decode_server(packet));
     }
     const ServerMessage from_server[] = {
-        ServerHello{protocol_version, {"instance", {some_attempt(), some_attempt()}}}, some_outcome(),
-        env::ExecRefused{some_attempt(), "reason"}};
+        ServerHello{protocol_version, {"instance", {some_attempt(), some_attempt()}}},
+        some_outcome(), env::ExecRefused{some_attempt(), "reason"}};
     for (const auto& message : from_server) {
         const auto packet = encode(message);
         const auto decoded = decode_server(packet);

@@ -231,7 +231,8 @@ TEST_F(ExecTest, EscapeesAreKilledWithTheirAttempt) {
 }
 
 TEST_F(ExecTest, AnEscapeeWithoutItsTagIsKilledWhenNothingElseRuns) {
-    const auto plan = script(1, "env -i /usr/bin/setsid /bin/sleep 1000 > /dev/null & echo $! > one");
+    const auto plan =
+        script(1, "env -i /usr/bin/setsid /bin/sleep 1000 > /dev/null & echo $! > one");
     start(plan);
     const pid_t one = pid_in(plan.directory + "/one");
     EXPECT_EQ(outcome_of(plan.attempt).end, ExecEnd::exited);
@@ -239,8 +240,8 @@ TEST_F(ExecTest, AnEscapeeWithoutItsTagIsKilledWhenNothingElseRuns) {
 }
 
 TEST_F(ExecTest, AHelperOfANeighbourIsLeftAlone) {
-    const auto neighbour =
-        script(1, "(setsid sleep 1000 & echo $! > helper); while ! [ -e end ]; do sleep 0.02; done");
+    const auto neighbour = script(
+        1, "(setsid sleep 1000 & echo $! > helper); while ! [ -e end ]; do sleep 0.02; done");
     start(neighbour);
     const pid_t helper = pid_in(neighbour.directory + "/helper");
     for (int i = 2; i < 8; ++i) {

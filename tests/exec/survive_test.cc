@@ -1,8 +1,8 @@
 // What outlives the worker, its connection and the supervisor.
 
+#include <sys/wait.h>
 #include <algorithm>
 #include <set>
-#include <sys/wait.h>
 
 #include "exec_world.h"
 
@@ -130,7 +130,8 @@ TEST(KillStraysChild, AsksForItself) {
 }
 
 TEST_F(ExecTest, TermEndsEverythingAndRecordsIt) {
-    const auto plan = script(1, "trap 'exit 9' TERM; echo $$ > leader; while :; do sleep 0.02; done");
+    const auto plan =
+        script(1, "trap 'exit 9' TERM; echo $$ > leader; while :; do sleep 0.02; done");
     start(plan);
     const pid_t leader = pid_in(plan.directory + "/leader");
     end_supervisor(supervisor_pid(), SIGTERM);

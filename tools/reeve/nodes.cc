@@ -181,8 +181,8 @@ int status(Context& context) {
     std::size_t live_workers = 0;
     std::size_t workers = 0;
     for (const auto& one : document) {
-        workers += one.value("role", "") == "worker" ? 1 : 0;
-        live_workers += one.value("role", "") == "worker" && one.value("state", "") == "live" ? 1 : 0;
+        workers += one.value("role", "") == "worker" ? 1U : 0U;
+        live_workers += one.value("role", "") == "worker" && one.value("state", "") == "live" ? 1U : 0U;
     }
     fmt::print("{} of {} workers live", live_workers, workers);
     if (!measured.empty()) {

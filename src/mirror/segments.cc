@@ -1,0 +1,74 @@
+#include "mirror/segments.h"
+
+#include "eventlog/recovery.h"
+
+namespace reeve::mirror {
+
+Result<SegmentHeader> parse_header(ByteView page, const eventlog::ClusterId& cluster, const WriterId& writer,
+                                   const SegmentId& id) {
+    TRY_ASSIGN(const auto header, eventlog::decode_header(page));
+    if (header.cluster != cluster || header.writer != writer || header.id != id) {
+        return Error{Code::corrupt, "the header is of another cluster, writer or segment"};
+    }
+    SegmentHeader out;
+    if (header.previous.incarnation.v != 0) {
+        out.previous = Continuation{segment_of(header.previous), header.previous.end, header.previous.seq,
+                                    header.previous.hash};
+    }
+    return out;
+}
+
+eventlog::LogPosition first_position(const SegmentId& id, const SegmentHeader& header) {
+    eventlog::LogPosition out{id.incarnation, id.segment, Offset(header_bytes), Seq(0), {}};
+    if (header.previous) {
+        out.seq = header.previous->seq;
+        out.hash = header.previous->hash;
+    }
+    return out;
+}
+
+Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from, const eventlog::ClusterId& cluster,
+                  const WriterId& writer) {
+    Walk out{0, from, ""};
+    const auto uid = eventlog::segment_uid(cluster, writer, segment_of(from));
+    for (;;) {
+        const auto rest = bytes.subspan(out.taken);
+        eventlog::BatchHeader header;
+        if (eventlog::classify(rest, uid, &header, &out.bad) != eventlog::Found::batch) {
+            if (rest.size() < eventlog::batch_header_bytes) {
+                out.bad.clear();  // the read ends within a header: the rest is in the next read
+            }
+            return out;
+        }
+        if (header.length > rest.size()) {
+            return out;
+        }
+        const auto verified = eventlog::verify_batch(rest, uid, out.end);
+        const auto events = verified ? eventlog::decode_batch(rest, *verified, writer)
+                                     : Result<std::vector<events::Event>>(verified.error());
+        if (!events) {
+            out.bad = events.error().message;
+            return out;
+        }
+        out.taken += verified->length;
+        out.end.end = Offset(out.end.end.v + verified->length);
+        out.end.seq = Seq(verified->first_seq.v + verified->count - 1);
+        out.end.hash = sha256(rest.first(verified->length));
+    }
+}
+
+Result<eventlog::LogPosition> recovered_end(env::FileSystem& files, const std::string& directory,
+                                            const eventlog::ClusterId& cluster, const WriterId& writer) {
+    TRY_ASSIGN(const auto log, eventlog::recover(files, directory, cluster, writer));
+    return log.end;
+}
+
+Result<std::uint64_t> end_with_seal(env::FileSystem& files, const std::string& path, const Continuation& end) {
+    TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
+    Bytes bytes(eventlog::seal_bytes);
+    TRY_ASSIGN(const auto n, file->read_at(end.end, bytes));
+    const bool sealed = n == bytes.size() && eventlog::decode_seal(bytes).has_value();
+    return end.end.v + (sealed ? eventlog::seal_bytes : 0);
+}
+
+}  // namespace reeve::mirror
