@@ -1,0 +1,161 @@
+"""A real cluster on one machine: the daemons' own binaries, one directory as the NAS, one state directory
+a node. Used by the demo and by the process tests. Nothing here sleeps to wait: wait_for polls a condition
+with a deadline and says what it waited for."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+NODES = ("nova", "mira", "orin", "jasper")
+COORDINATOR_NODE = "nova"
+
+
+class Failure(Exception):
+    """A check that did not hold; its text is what a person reads."""
+
+
+def wait_for(condition, seconds, what):
+    """Polls until condition() is truthy and returns that value; raises Failure after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Failure(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+
+
+def free_udp_ports(count):
+    """Ports that were free a moment ago; all held at once so that they differ."""
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Cluster:
+    """Owns the processes that it starts; close() ends them all."""
+
+    def __init__(self, binaries, directory, nodes=NODES, slots=2, heartbeat_ms=500, coordinator_ms=250,
+                 incoming="allow"):
+        self.binaries = pathlib.Path(binaries)
+        self.directory = pathlib.Path(directory)
+        self.nodes = tuple(nodes)
+        self.daemons = {}  # writer name -> Popen
+        self.share = self.directory / "nas"
+        self._logs = self.directory / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._init_nodes(slots, heartbeat_ms, coordinator_ms, incoming)
+
+    def _init_nodes(self, slots, heartbeat_ms, coordinator_ms, incoming):
+        ports = free_udp_ports(len(self.nodes) + 1)
+        bells = [f"127.0.0.1:{port}" for port in ports]
+        for index, node in enumerate(self.nodes):
+            command = [self.binaries / "reeve", "init", "--cluster", self.share, "--name", "home", "--node", node,
+                       "--dir", self.directory / node, "--slots", str(slots), "--role", "compute",
+                       "--incoming", incoming, "--heartbeat-ms", str(heartbeat_ms),
+                       "--coordinator-heartbeat-ms", str(coordinator_ms), "--worker-bell", bells[index]]
+            if node == COORDINATOR_NODE:
+                command += ["--coordinator", "--coordinator-bell", bells[-1]]
+            for peer in bells:
+                if peer != bells[index]:
+                    command += ["--bell-peer", peer]
+            subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+
+    # -- processes ----------------------------------------------------------------------------------
+
+    def config(self, node):
+        return self.directory / node / "reeve.toml"
+
+    def state(self, node, role="worker"):
+        return self.directory / node / "state" / f"{node}.{role}"
+
+    def writers(self):
+        """(writer name, state directory) of every writer that this cluster ever started."""
+        return [(name, self.state(*name.split("."))) for name in sorted(self.daemons)]
+
+    def start(self, node, role="worker"):
+        """Starts a daemon; its standard error goes to logs/<writer>.log."""
+        writer = f"{node}.{role}"
+        program = self.binaries / ("reeve-worker" if role == "worker" else "reeve-coordinator")
+        with open(self._logs / f"{writer}.log", "ab") as log:
+            self.daemons[writer] = subprocess.Popen([str(program), "--config", str(self.config(node))],
+                                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def start_all(self, coordinator=True):
+        for node in self.nodes:
+            self.start(node)
+        if coordinator:
+            self.start(COORDINATOR_NODE, "coord")
+
+    def alive(self, writer):
+        process = self.daemons.get(writer)
+        return process is not None and process.poll() is None
+
+    def kill(self, writer, how=signal.SIGKILL):
+        process = self.daemons[writer]
+        process.send_signal(how)
+        return process.wait(timeout=20)
+
+    def supervisor_pid(self, node):
+        """The process that holds this node's attempts, or None."""
+        target = str(self.state(node) / "exec")
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit():
+                continue
+            try:
+                words = pathlib.Path("/proc", entry, "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words and words[0].endswith(b"reeve-exec") and target.encode() in words:
+                return int(entry)
+        return None
+
+    def stop_daemons(self):
+        for process in self.daemons.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.daemons.values():
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def close(self):
+        self.stop_daemons()
+        for node in self.nodes:
+            pid = self.supervisor_pid(node)
+            if pid is not None:
+                os.kill(pid, signal.SIGTERM)
+
+    # -- the command --------------------------------------------------------------------------------
+
+    def run(self, *words, node=None, stdin=None, timeout=60):
+        """Runs `reeve` as on this node; returns the CompletedProcess, whatever its status."""
+        command = [str(self.binaries / "reeve"), *map(str, words)]
+        environment = dict(os.environ, REEVE_CONFIG=str(self.config(node or self.nodes[0])))
+        return subprocess.run(command, env=environment, input=stdin, text=True, capture_output=True,
+                              timeout=timeout, check=False)
+
+    def reeve(self, *words, node=None, stdin=None, timeout=60):
+        """Like run, but a status other than 0 is a Failure."""
+        done = self.run(*words, node=node, stdin=stdin, timeout=timeout)
+        if done.returncode != 0:
+            raise Failure(f"reeve {' '.join(map(str, words))}: status {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def json(self, *words, node=None):
+        return json.loads(self.reeve(*words, "--json", node=node))
+
+    def wait_serving(self, node, seconds=15):
+        """Until the node's worker answers on its socket."""
+        wait_for(lambda: self.run("status", "--json", node=node).returncode == 0, seconds, f"{node} answers")
