@@ -8,6 +8,7 @@
 #include "compute/attempt.h"
 #include "node/rendering.h"
 #include "node/tasks.h"
+#include "base/time_text.h"
 #include "observability/documents.h"
 
 namespace reeve::node {
@@ -166,7 +167,7 @@ private:
 
     // ---- output
     static std::string results_prefix(const AttemptId& attempt, std::int64_t submitted_ms) {
-        return "results/" + observability::utc_day(submitted_ms) + "/" + attempt.job.text() + "/a" +
+        return "results/" + utc_day(submitted_ms) + "/" + attempt.job.text() + "/a" +
                std::to_string(attempt.attempt.v);
     }
 

@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
-
+#include "base/time_text.h"
 #include "projection/spec_rules.h"
 #include "queue/door/door.h"
 
@@ -13,8 +12,6 @@ namespace {
 using nlohmann::json;
 using projection::JobRow;
 using projection::JobState;
-
-std::int64_t floor_div(std::int64_t a, std::int64_t b) { return a / b - (a % b < 0 ? 1 : 0); }
 
 const char* outcome_name(events::Outcome outcome) {
     switch (outcome) {
@@ -53,19 +50,6 @@ projection::Situation situation(const JobRow& row) {
 }
 
 }  // namespace
-
-std::string utc_day(std::int64_t ms) {
-    const std::chrono::sys_days days{std::chrono::days{floor_div(ms, 86'400'000)}};
-    const std::chrono::year_month_day date{days};
-    return fmt::format("{:04}-{:02}-{:02}", static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
-                       static_cast<unsigned>(date.day()));
-}
-
-std::string rfc3339(std::int64_t ms) {
-    const std::int64_t in_day = ms - floor_div(ms, 86'400'000) * 86'400'000;
-    return fmt::format("{}T{:02}:{:02}:{:02}.{:03}Z", utc_day(ms), in_day / 3'600'000, in_day / 60'000 % 60,
-                       in_day / 1000 % 60, in_day % 1000);
-}
 
 json attempt_document(AttemptNo k, const projection::AttemptRow& attempt) {
     json out{{"attempt", k.v}};

@@ -13,11 +13,6 @@
 
 namespace reeve::observability {
 
-/// RFC 3339 UTC with milliseconds, "2026-01-02T03:04:05.678Z".
-std::string rfc3339(std::int64_t ms);
-/// The UTC day, "2026-01-02".
-std::string utc_day(std::int64_t ms);
-
 /// Where the rendering of a job belongs: a folder under queue/ and a file name.
 struct Place {
     std::string folder;

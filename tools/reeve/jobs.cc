@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <unistd.h>
 
+#include "base/time_text.h"
 #include "observability/documents.h"
 #include "projection/spec_rules.h"
 #include "runtime/posix_clock.h"
@@ -231,7 +232,7 @@ Result<Bytes> stream_bytes(Context& context, const Found& found, AttemptNo k, bo
     }
     TRY_ASSIGN(const auto* file, context.config());
     runtime::PosixFileSystem files;
-    const std::string day = observability::utc_day(hlc_ms(found.row.submission()->stamp.hlc));
+    const std::string day = utc_day(hlc_ms(found.row.submission()->stamp.hlc));
     auto shared = files.read_file(file->nas + "/results/" + day + "/" + found.job.text() + "/a" + std::to_string(k.v) +
                                       (err ? "/stderr" : "/stdout"),
                                   limit);

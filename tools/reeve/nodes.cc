@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/time_text.h"
 #include "observability/documents.h"
 #include "verbs.h"
 
@@ -22,7 +23,7 @@ json node_document(const WriterId& writer, const projection::NodeRow& row, const
              {"roles", row.roles},       {"labels", row.labels}, {"slots", row.slots},
              {"cpus", row.cpus},         {"memory_mb", row.memory_mb},
              {"incarnation", row.incarnation.v}, {"version", row.version},
-             {"said_goodbye", row.stopped}, {"last_word", observability::rfc3339(hlc_ms(row.stamp.hlc))}};
+             {"said_goodbye", row.stopped}, {"last_word", rfc3339(hlc_ms(row.stamp.hlc))}};
     const auto drain = switches.find("drain/" + row.node.v);
     out["draining"] = drain != switches.end() && drain->second.value == "on";
     out["state"] = row.stopped ? "stopped" : "unknown";
@@ -90,7 +91,7 @@ int node_show(Context& context, const std::string& name) {
     const auto health = view->health();
     const auto row = health.find(NodeId(name));
     if (row != health.end()) {
-        document["health"] = {{"at", observability::rfc3339(hlc_ms(row->second.stamp.hlc))},
+        document["health"] = {{"at", rfc3339(hlc_ms(row->second.stamp.hlc))},
                               {"state", row->second.health.state},
                               {"running", row->second.health.running},
                               {"load", row->second.health.load_milli / 1000.0},
@@ -100,7 +101,7 @@ int node_show(Context& context, const std::string& name) {
     json statistics = json::array();
     for (const auto& [key, stats] : view->routing()) {
         if (key.node.v == name) {
-            statistics.push_back({{"type", key.task_type}, {"day", observability::utc_day(key.day * 86'400'000)},
+            statistics.push_back({{"type", key.task_type}, {"day", utc_day(key.day * 86'400'000)},
                                   {"runs", stats.runs}, {"succeeded", stats.succeeded}, {"failed", stats.failed},
                                   {"timeout", stats.timeout}, {"lost", stats.lost}});
         }

@@ -3,10 +3,9 @@
 #include "queue/door/door.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
 #include <set>
 
+#include "base/time_text.h"
 #include "queue/door/strict_json.h"
 
 namespace reeve::queue {
@@ -50,34 +49,6 @@ bool plain_component(std::string_view part) {
     return !part.empty() && part.front() != '.' && std::all_of(part.begin(), part.end(), [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
     });
-}
-
-/// YYYY-MM-DDTHH:MM:SS[.mmm]Z
-std::optional<std::int64_t> parse_time(const std::string& text) {
-    int y = 0, mo = 0, d = 0, h = 0, mi = 0, s = 0, ms = 0, used = 0;
-    const bool whole = std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2dZ%n", &y, &mo, &d, &h, &mi, &s, &used) == 6 &&
-                       used == 20 && text.size() == 20;
-    const bool fraction = !whole && std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ%n", &y, &mo, &d, &h, &mi, &s, &ms, &used) == 7 &&
-                          used == 24 && text.size() == 24;
-    const std::chrono::year_month_day date{std::chrono::year(y), std::chrono::month(static_cast<unsigned>(mo)),
-                                           std::chrono::day(static_cast<unsigned>(d))};
-    const bool digits = std::none_of(text.begin(), text.end(), [](char c) { return c == ' ' || c == '+'; });
-    if ((!whole && !fraction) || !digits || !date.ok() || y < 1970 || h < 0 || h > 23 || mi < 0 || mi > 59 || s < 0 || s > 59 || ms < 0) {
-        return std::nullopt;
-    }
-    const auto days = std::chrono::sys_days(date).time_since_epoch().count();
-    return ((std::int64_t{days} * 24 + h) * 60 + mi) * 60'000 + s * 1000 + ms;
-}
-
-std::string time_text(std::int64_t ms) {
-    const std::chrono::sys_days days{std::chrono::floor<std::chrono::days>(std::chrono::milliseconds(ms))};
-    const std::chrono::year_month_day date{days};
-    const auto rest = ms - std::chrono::duration_cast<std::chrono::milliseconds>(days.time_since_epoch()).count();
-    char out[64];
-    std::snprintf(out, sizeof out, "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ", static_cast<int>(date.year()),
-                  static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), static_cast<int>(rest / 3'600'000),
-                  static_cast<int>(rest / 60'000 % 60), static_cast<int>(rest / 1000 % 60), static_cast<int>(rest % 1000));
-    return out;
 }
 
 /// Reads one document; the first refusal stands.
@@ -323,7 +294,7 @@ private:
         if (value == nullptr) {
             return std::nullopt;
         }
-        const auto time = value->is_string() ? parse_time(value->get<std::string>()) : std::nullopt;
+        const auto time = value->is_string() ? parse_rfc3339(value->get<std::string>()) : std::nullopt;
         if (!time) {
             refuse("/" + key, "must be a UTC time like \"2026-01-02T03:04:05Z\"");
         }
@@ -425,10 +396,10 @@ json canonical_of(const JobSpec& s) {
         out["after"].push_back({{"job", rule.job.text()}, {"on", when}});
     }
     if (s.not_before_ms) {
-        out["not_before"] = time_text(*s.not_before_ms);
+        out["not_before"] = rfc3339(*s.not_before_ms);
     }
     if (s.deadline_ms) {
-        out["deadline"] = time_text(*s.deadline_ms);
+        out["deadline"] = rfc3339(*s.deadline_ms);
     }
     return out;
 }

@@ -1,10 +1,13 @@
-#include "context.h"
+#include "tools/cli/context.h"
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 
+#include "base/time_text.h"
 #include "observability/documents.h"
 #include "projection/kv/lmdb_store.h"
 #include "runtime/control_client.h"
@@ -184,6 +187,26 @@ std::string relative_time(std::int64_t ms, std::int64_t now_ms) {
                                : s < 172800 ? fmt::format("{} h", s / 3600)
                                             : fmt::format("{} d", s / 86400);
     return delta >= 0 ? amount + " ago" : "in " + amount;
+}
+
+Result<std::int64_t> parse_moment(const std::string& text, std::int64_t now_ms) {
+    static const std::map<char, std::int64_t> units{{'s', 1000}, {'m', 60'000}, {'h', 3'600'000}, {'d', 86'400'000}};
+    if (text == "now") {
+        return now_ms;
+    }
+    if (const auto moment = parse_rfc3339(text)) {
+        return *moment;
+    }
+    std::int64_t amount = 0;
+    if (text.size() >= 3 && text.front() == '-' && units.contains(text.back())) {
+        const char* last = text.data() + text.size() - 1;
+        const auto parsed = std::from_chars(text.data() + 1, last, amount);
+        constexpr std::int64_t most = 100'000'000;  // a hundred million days still fits
+        if (parsed.ec == std::errc() && parsed.ptr == last && amount >= 0 && amount <= most) {
+            return now_ms - amount * units.at(text.back());
+        }
+    }
+    return Error{Code::invalid, "'" + text.substr(0, 40) + "' is no moment: 2026-01-02T03:04:05Z, -90s, -10m, -2h, -1d, now"};
 }
 
 std::string human_bytes(std::uint64_t bytes) {

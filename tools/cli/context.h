@@ -78,6 +78,8 @@ private:
 
 /// "3 s ago", "2 h ago", "in 5 s".
 std::string relative_time(std::int64_t ms, std::int64_t now_ms);
+/// A moment as people give it: RFC 3339 in UTC, "-90s", "-10m", "-2h", "-1d" before now, or "now".
+Result<std::int64_t> parse_moment(const std::string& text, std::int64_t now_ms);
 std::string human_bytes(std::uint64_t bytes);
 std::int64_t wall_now_ms();
 std::string random_hex(std::size_t bytes);

@@ -1,0 +1,151 @@
+#include "replay/logs.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace reeve::replay {
+namespace {
+
+using env::FileKind;
+
+Result<std::vector<std::string>> segments_in(env::FileSystem& files, const std::string& directory) {
+    std::vector<std::string> out;
+    TRY_ASSIGN(const auto entries, files.list(directory));
+    for (const auto& entry : entries) {
+        if (entry.kind == FileKind::regular && eventlog::parse_segment_name(entry.name)) {
+            out.push_back(directory + "/" + entry.name);
+        }
+    }
+    return out;
+}
+
+/// The header page of a segment, whoever wrote it.
+Result<eventlog::SegmentHeader> header_of(env::FileSystem& files, const std::string& path) {
+    TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
+    Bytes page(eventlog::header_page_bytes);
+    TRY_ASSIGN(const auto n, file->read_at(Offset(0), page));
+    return eventlog::decode_header(ByteView(page).first(n)).with(path + " at offset 0");
+}
+
+/// The first whole header of a directory; nothing when it holds no segment.
+Result<std::optional<eventlog::SegmentHeader>> first_header(env::FileSystem& files, const std::string& directory) {
+    TRY_ASSIGN(const auto segments, segments_in(files, directory));
+    std::optional<Error> damaged;
+    for (const auto& segment : segments) {
+        auto header = header_of(files, segment);
+        if (header) {
+            return std::optional(std::move(*header));
+        }
+        if (!damaged) {
+            damaged = header.error();
+        }
+    }
+    if (damaged) {
+        return *damaged;
+    }
+    return std::optional<eventlog::SegmentHeader>();
+}
+
+Result<bool> is_directory(env::FileSystem& files, const std::string& path) {
+    const auto info = files.info(path);
+    if (!info && info.error().code != Code::not_found) {
+        return info.error();
+    }
+    return info && info->kind == FileKind::directory;
+}
+
+/// Every writer's directory below `directory`. A log without one whole header belongs to the set by its
+/// name: reading it reports the damage.
+Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory) {
+    LogSet out;
+    bool known = false;
+    std::optional<Error> damaged;
+    TRY_ASSIGN(const auto entries, files.list(directory));
+    for (const auto& entry : entries) {
+        if (entry.kind != FileKind::directory) {
+            continue;
+        }
+        const std::string path = directory + "/" + entry.name;
+        auto header = first_header(files, path);
+        if (!header && header.error().code != Code::corrupt) {
+            return header.error();
+        }
+        if (!header) {
+            damaged = damaged ? damaged : header.error();
+            out.logs.push_back({WriterId(entry.name), path});
+        } else if (*header) {
+            out.cluster = known ? out.cluster : (*header)->cluster;
+            known = true;
+            out.logs.push_back({WriterId(entry.name), path});
+        }
+    }
+    if (!known) {
+        return damaged ? *damaged : Error{Code::not_found, directory + " holds no event log"};
+    }
+    return out;
+}
+
+}  // namespace
+
+Result<LogSet> find_logs(env::FileSystem& files, const std::string& path) {
+    TRY_ASSIGN(const bool exists, is_directory(files, path));
+    if (!exists) {
+        return Error{Code::not_found, path + " is no directory"};
+    }
+    TRY_ASSIGN(const auto own, first_header(files, path));
+    if (own) {
+        return LogSet{own->cluster, {{own->writer, path}}};
+    }
+    TRY_ASSIGN(const bool nested, is_directory(files, path + "/log"));
+    return side_by_side(files, nested ? path + "/log" : path);
+}
+
+Result<MergedReader> MergedReader::open(env::FileSystem& files, const LogSet& set) {
+    MergedReader out;
+    for (const auto& log : set.logs) {
+        TRY_ASSIGN(auto reader, eventlog::LogReader::open(files, log.path, set.cluster, log.writer));
+        out.streams_.push_back({std::move(reader), {}, 0, false});
+    }
+    return out;
+}
+
+/// Whether an event stands at stream.at, after reading on when the batch is used up.
+bool MergedReader::fill(Stream& stream) {
+    if (stream.at < stream.batch.size()) {
+        return true;
+    }
+    if (stream.damaged) {
+        return false;
+    }
+    auto batch = stream.reader.next(std::nullopt);
+    if (!batch) {
+        stream.damaged = true;
+        damage_.push_back(std::move(batch).error());
+        return false;
+    }
+    if (!*batch) {
+        return false;
+    }
+    stream.batch = std::move((*batch)->events);
+    stream.at = 0;
+    return !stream.batch.empty();
+}
+
+std::optional<events::Event> MergedReader::next() {
+    Stream* least = nullptr;
+    const auto key = [](const Stream& s) {
+        const auto& event = s.batch[s.at];
+        return std::tie(event.hlc, event.writer, event.seq);
+    };
+    for (auto& stream : streams_) {
+        if (fill(stream) && (least == nullptr || key(stream) < key(*least))) {
+            least = &stream;
+        }
+    }
+    if (least == nullptr) {
+        return std::nullopt;
+    }
+    return std::move(least->batch[least->at++]);
+}
+
+}  // namespace reeve::replay

@@ -1,0 +1,54 @@
+#pragma once
+
+// The logs of a cluster as they lie side by side in one directory, "<directory>/<writer>/*.rlog": a
+// writer's mirrors, the share, a copy of either. Reading only; nothing here writes.
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "env/file_system.h"
+#include "eventlog/reader.h"
+
+namespace reeve::replay {
+
+struct LogDirectory {
+    WriterId writer;
+    std::string path;
+};
+
+struct LogSet {
+    eventlog::ClusterId cluster{};
+    std::vector<LogDirectory> logs;  // ordered by writer
+};
+
+/// What stands at `path`: a directory of writers, the state directory of a writer (its "log" is
+/// taken), the share ("log" too), or one writer's directory. The cluster is the one that the first
+/// whole segment header names. Code::not_found: no log there. Code::corrupt: segments, but no header
+/// of them verifies.
+Result<LogSet> find_logs(env::FileSystem& files, const std::string& path);
+
+/// Events of several logs in the order of (hlc, writer, seq). Owned by one task.
+class MergedReader {
+public:
+    static Result<MergedReader> open(env::FileSystem& files, const LogSet& set);
+    /// The next event, or nothing when every log is read to its end. Can be called again when they
+    /// have grown; what arrives late is then returned late.
+    std::optional<events::Event> next();
+    /// What does not verify: one error a log, after which that log is not read on (I7).
+    const std::vector<Error>& damage() const { return damage_; }
+
+private:
+    struct Stream {
+        eventlog::LogReader reader;
+        std::vector<events::Event> batch;
+        std::size_t at = 0;
+        bool damaged = false;
+    };
+    bool fill(Stream& stream);
+    std::vector<Stream> streams_;
+    std::vector<Error> damage_;
+};
+
+}  // namespace reeve::replay

@@ -1,0 +1,38 @@
+#include "tools/cli/program.h"
+
+namespace reeve::cli {
+
+CLI::App* verb(Program& program, CLI::App& parent, const std::string& name, const std::string& what,
+               const std::string& example, std::function<int()> run) {
+    auto* sub = parent.add_subcommand(name, what);
+    sub->footer("Example:\n  " + example);
+    sub->final_callback([&program, run = std::move(run)] { program.run = run; });
+    return sub;
+}
+
+void add_global_options(Program& program) {
+    auto& app = program.app;
+    auto& options = program.context.options;
+    app.add_option("--config", options.config, "configuration of this node")->envname("REEVE_CONFIG");
+    app.add_flag("--json", options.json, "machine-readable output, one document");
+    app.add_flag("--plain", options.plain, "tab-separated columns, nothing cut");
+    app.add_flag("-q,--quiet", options.quiet, "only data and errors");
+    app.add_flag("-v,--verbose", options.verbose, "more messages on stderr");
+    app.add_flag("--no-color", options.no_color, "no colours (also NO_COLOR)");
+    app.add_flag("-y,--yes", options.yes, "do not ask");
+    app.add_flag("-n,--dry-run", options.dry_run, "say what would be done, and do nothing");
+    app.set_version_flag("--version", std::string("reeve ") + REEVE_VERSION);
+    app.require_subcommand(1);
+    app.fallthrough();
+}
+
+int run_program(Program& program, int argc, char** argv) {
+    try {
+        program.app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return program.app.exit(error) == 0 ? exit_done : exit_usage;
+    }
+    return program.run ? program.run() : exit_usage;
+}
+
+}  // namespace reeve::cli
