@@ -128,7 +128,10 @@ std::optional<std::size_t> duty_rank(const WriterId& self, const std::map<Writer
         if (writer == self) {
             return liveness == Liveness::live ? std::optional(rank) : std::nullopt;
         }
-        rank += liveness == Liveness::live ? 1 : 0;
+        if (liveness == Liveness::live) {
+            return std::nullopt;
+        }
+        rank += liveness == Liveness::stopped ? 0 : 1;
     }
     return std::nullopt;
 }

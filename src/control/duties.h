@@ -50,8 +50,8 @@ struct DutyView {
 std::vector<DutyAction> duties_for(const JobId& job, const projection::JobRow& row,
                                    const queue::JobSpec& spec, const DutyView& view);
 
-/// Which worker does the duties while the coordinator is silent: its position among live workers by
-/// name. 0 is first; nullopt when `self` is not a live worker.
+/// The place of `self`, by name, among the writers of one role that have not said goodbye: how many
+/// staggers it waits. nullopt when one before it is live (that one does the duties) or `self` is not.
 std::optional<std::size_t> duty_rank(const WriterId& self, const std::map<WriterId, Liveness>& writers);
 
 }  // namespace reeve::control

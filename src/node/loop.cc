@@ -75,13 +75,16 @@ void Loop::turn() {
         fence();
     }
     commit();
+    if (now_ - last_life_ >= config_.heartbeat() / 2) {
+        show_life();
+    }
     answer_shared();
     env_.telemetry.observe("reeve_loop_turn_ms",
                            static_cast<double>((env_.clock.mono_now() - now_).count()) / 1e6);
 }
 
 MonoTime Loop::next_wake() const {
-    MonoTime wake = now_ + config_.timing.retry_interval;
+    MonoTime wake = now_ + std::min(config_.timing.retry_interval, config_.heartbeat());
     for (const auto& waiter : waiters_) {
         wake = std::min(wake, waiter.deadline);
     }
@@ -248,6 +251,7 @@ void Loop::commit() {
     const auto appended = writer_->append(payloads_, &events);
     payloads_.clear();
     const auto position = writer_->position();
+    last_hlc_ = events.empty() ? last_hlc_ : events.back().hlc;
     if (!events.empty()) {
         const projection::FoldInput input{config_.writer, position, events};
         auto applied = projection_.apply(std::span(&input, 1));
@@ -264,7 +268,7 @@ void Loop::commit() {
         commit_failed(appended.error());
         return;
     }
-    static_cast<void>(links_.push.push(PushUpTo{position, events.back().hlc}).has_value());
+    show_life();
     for (auto& [request, reply] : replies_) {
         waiters_.push_back({position.seq, request, std::move(reply), now_ + milliseconds(2000)});
     }
@@ -274,6 +278,12 @@ void Loop::commit() {
     for (auto& send : sends) {
         send();
     }
+}
+
+// HEAD is written for a loop that turns: one that is stuck on its own disk falls silent to the others.
+void Loop::show_life() {
+    last_life_ = now_;
+    static_cast<void>(links_.push.push(PushUpTo{writer_->position(), last_hlc_}).has_value());
 }
 
 void Loop::commit_failed(const Error& error) {

@@ -67,6 +67,7 @@ private:
     Status fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote);
     Status catch_up_own_log();
     void commit();
+    void show_life();
     void commit_failed(const Error& error);
     void note_changed(const projection::Applied& applied);
     void answer_shared();
@@ -165,6 +166,8 @@ private:
     RemoteLogs remote_;
     MonoTime last_round_;        // last good pull round
     MonoTime last_push_;         // last declared HEAD
+    MonoTime last_life_;         // last word to the push task
+    Hlc last_hlc_;               // of the own log
     Seq shared_seq_;
     bool share_ok_ = false;
     std::map<WriterId, eventlog::LogReader> readers_;

@@ -96,7 +96,7 @@ bool Loop::does_duties() const {
         }
     }
     if (config_.role == Role::coordinator) {
-        return control::duty_rank(config_.writer, coordinators) == std::size_t{0};
+        return control::duty_rank(config_.writer, coordinators).has_value();
     }
     if (coordinator_live()) {
         return false;

@@ -28,12 +28,18 @@ struct PushState {
     mirror::Pusher pusher;
     std::optional<PushUpTo> want;
     MonoTime next_heartbeat;
+    MonoTime loop_alive;  // its last word
     bool work = false;
 };
 
 void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) {
     const MonoTime now = context.env.clock.mono_now();
-    const bool heartbeat = now >= state.next_heartbeat;
+    const bool due = now >= state.next_heartbeat;
+    const bool loop_turns = now - state.loop_alive < context.config.timing.fresh(context.config.heartbeat());
+    const bool heartbeat = due && loop_turns;
+    if (due) {
+        state.next_heartbeat = now + context.config.heartbeat();
+    }
     if (!state.want || !(state.work || heartbeat)) {
         return;
     }
@@ -64,17 +70,18 @@ void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) 
 
 void push_task(TaskContext context, env::Doorbell* doorbell) {
     PushState state{mirror::Pusher(context.env, context.share.log(), mirror_options(context)), std::nullopt,
-                    context.env.clock.mono_now(), false};
+                    context.env.clock.mono_now(), context.env.clock.mono_now(), false};
     for (;;) {
         for (auto& message : context.mail.push.take_all(state.next_heartbeat)) {
             if (std::holds_alternative<StopTask>(message)) {
-                state.next_heartbeat = MonoTime{0};
+                state.work = true;
                 push_once(context, doorbell, state);  // the last word of this run
                 return;
             }
             if (const auto* up_to = std::get_if<PushUpTo>(&message)) {
+                state.work = state.work || !state.want || state.want->accepted.seq != up_to->accepted.seq;
                 state.want = *up_to;
-                state.work = true;
+                state.loop_alive = context.env.clock.mono_now();
             } else if (const auto* question = std::get_if<IsHeadOurs>(&message)) {
                 auto ours = state.pusher.head_is_ours();
                 BarrierHead answer{question->barrier, ours && *ours, ours ? "HEAD bears a foreign tag" : ours.error().message};

@@ -14,4 +14,10 @@ WallTime PosixClock::wall_now() {
 
 MonoTime PosixClock::mono_now() { return monotonic_now(); }
 
+void sleep_for(Duration time) {
+    const auto whole = std::chrono::duration_cast<seconds>(time);
+    const timespec span{.tv_sec = whole.count(), .tv_nsec = (time - whole).count()};
+    ::nanosleep(&span, nullptr);
+}
+
 }  // namespace reeve::runtime

@@ -11,4 +11,7 @@ public:
     MonoTime mono_now() override;
 };
 
+/// Blocks the calling thread. For programs; a task sleeps through env::Tasks.
+void sleep_for(Duration time);
+
 }  // namespace reeve::runtime

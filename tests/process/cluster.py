@@ -119,6 +119,14 @@ class Cluster:
                 return int(entry)
         return None
 
+    @staticmethod
+    def signal(pid, how):
+        """A process that has ended meanwhile is no error."""
+        try:
+            os.kill(pid, how)
+        except ProcessLookupError:
+            pass
+
     def stop_daemons(self):
         for process in self.daemons.values():
             if process.poll() is None:
@@ -135,7 +143,7 @@ class Cluster:
         for node in self.nodes:
             pid = self.supervisor_pid(node)
             if pid is not None:
-                os.kill(pid, signal.SIGTERM)
+                self.signal(pid, signal.SIGTERM)
 
     # -- the command --------------------------------------------------------------------------------
 
@@ -159,3 +167,36 @@ class Cluster:
     def wait_serving(self, node, seconds=15):
         """Until the node's worker answers on its socket."""
         wait_for(lambda: self.run("status", "--json", node=node).returncode == 0, seconds, f"{node} answers")
+
+    # -- what must be equal -------------------------------------------------------------------------
+
+    def replay(self, *words, status=0):
+        """Runs `reeve-replay ... --json` and returns its document; any other exit status is a Failure."""
+        command = [str(self.binaries / "reeve-replay"), *map(str, words), "--json"]
+        environment = dict(os.environ, REEVE_CONFIG=str(self.config(self.nodes[0])))
+        done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=120, check=False)
+        if done.returncode != status:
+            raise Failure(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}")
+        return json.loads(done.stdout)
+
+    def verify_all(self):
+        """Every writer's digest is what a replay of its own logs gives at its own cut (I5)."""
+        found = {}
+        for writer, state in self.writers():
+            document = self.replay("verify", "--against", state)
+            found[writer] = (document["writers"][0]["cut_name"], document["writers"][0]["digest"])
+        return found
+
+    def wait_equal_cuts(self, seconds=60):
+        """Until all writers have read the same events; their digests must be equal then (I5)."""
+        seen = {}
+
+        def equal():
+            seen["all"] = self.verify_all()
+            return len({cut for cut, _ in seen["all"].values()}) == 1
+
+        wait_for(equal, seconds, "every writer has read what the others wrote")
+        pairs = set(seen["all"].values())
+        if len(pairs) != 1:
+            raise Failure(f"equal cuts with different digests: {seen['all']}")
+        return pairs.pop()

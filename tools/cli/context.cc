@@ -125,11 +125,30 @@ Result<projection::Snapshot> Context::view() {
     return projection::Snapshot(std::move(transaction));
 }
 
+/// One request to one daemon. A request with an id is done once however often it is sent, so it is sent
+/// again when the daemon died under it.
+Result<Bytes> call_until_known(const std::string& socket, const nlohmann::json& request, milliseconds timeout) {
+    constexpr milliseconds again{100};
+    const std::string body = request.dump();
+    const std::int64_t deadline = wall_now_ms() + timeout.count();
+    auto answer = runtime::control_call(socket, as_bytes(body), timeout);
+    bool in_doubt = !answer && answer.error().code == Code::io;
+    while (in_doubt && request.contains("request_id") && wall_now_ms() < deadline) {
+        pause(again);
+        answer = runtime::control_call(socket, as_bytes(body), timeout);
+        in_doubt = !answer && (answer.error().code == Code::io || answer.error().code == Code::unavailable);
+    }
+    if (in_doubt) {
+        return Error{Code::timeout, answer.error().message + "; whether the request was done is not known"};
+    }
+    return answer;
+}
+
 Result<nlohmann::json> Context::call(const nlohmann::json& request, milliseconds timeout) {
     TRY_ASSIGN(const auto* file, config());
     Error last{Code::unavailable, ""};
     for (const auto role : {node::Role::worker, node::Role::coordinator}) {
-        auto answer = runtime::control_call(file->control_socket(file->writer(role)), as_bytes(request.dump()), timeout);
+        auto answer = call_until_known(file->control_socket(file->writer(role)), request, timeout);
         if (answer) {
             auto parsed = nlohmann::json::parse(as_text(*answer), nullptr, false);
             if (!parsed.is_object()) {
@@ -219,6 +238,8 @@ std::string human_bytes(std::uint64_t bytes) {
     }
     return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, units[unit]);
 }
+
+void pause(milliseconds time) { runtime::sleep_for(time); }
 
 std::int64_t wall_now_ms() { return runtime::PosixClock().wall_now().ms; }
 

@@ -82,6 +82,8 @@ std::string relative_time(std::int64_t ms, std::int64_t now_ms);
 Result<std::int64_t> parse_moment(const std::string& text, std::int64_t now_ms);
 std::string human_bytes(std::uint64_t bytes);
 std::int64_t wall_now_ms();
+/// Between two looks at what somebody else changes.
+void pause(milliseconds time);
 std::string random_hex(std::size_t bytes);
 
 /// A table with a header: padded for people, tab-separated with --plain.

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <unistd.h>
 
 #include "base/time_text.h"
 #include "observability/documents.h"
@@ -23,8 +22,6 @@ projection::JobState job_state(const projection::Snapshot& view, const std::stri
     }
     return projection::situation_of(*row, projection::rules_of_document(row->submission()->document)).state;
 }
-
-void pause(milliseconds time) { ::usleep(static_cast<useconds_t>(time.count() * 1000)); }
 
 namespace {
 

@@ -8,8 +8,6 @@ namespace reeve::cli {
 
 /// The state of a job by its whole id; unknown when it is not in the view.
 projection::JobState job_state(const projection::Snapshot& view, const std::string& id);
-/// Between two looks at a view that somebody else changes.
-void pause(milliseconds time);
 
 void register_submit(Program& program);
 void register_jobs(Program& program);
