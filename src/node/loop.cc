@@ -67,6 +67,7 @@ void Loop::turn() {
         handle(std::move(message));
     }
     fold_mirrors();
+    serve_deferred();
     if (!stopping_) {
         offer();
         dispatch();
@@ -87,6 +88,9 @@ MonoTime Loop::next_wake() const {
     MonoTime wake = now_ + std::min(config_.timing.retry_interval, config_.heartbeat());
     for (const auto& waiter : waiters_) {
         wake = std::min(wake, waiter.deadline);
+    }
+    for (const auto& one : deferred_) {
+        wake = std::min(wake, one.deadline);
     }
     for (const auto& [attempt, pursuit] : pursued_) {
         wake = std::min(wake, pursuit.again);

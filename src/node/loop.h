@@ -81,12 +81,15 @@ private:
 
     // --- requests of people (loop_control.cc)
     void on_request(const env::ControlRequest& request);
+    void serve(const env::ControlRequest& request, int rounds_left);
+    void serve_deferred();
+    std::string answer(const env::ControlRequest& request);
     std::string submit(const env::ControlRequest& request, const SubmitArguments& arguments);
     std::string cancel(const env::ControlRequest& request, const std::string& job, bool give_up_lost,
                        const std::string& request_id);
     std::string set_switch(const env::ControlRequest& request, const std::string& name,
                            const std::string& value, const std::string& reason);
-    queue::DoorContext door_context(const projection::Snapshot& view, const std::set<JobId>& earlier) const;
+    queue::DoorContext door_context(const projection::Snapshot& view, const std::set<JobId>& earlier);
     void on_dropped_file(const DroppedFile& dropped);
 
     // --- attempts of this node (loop_attempts.cc)
@@ -141,6 +144,11 @@ private:
         std::string reply;      // JSON object
         MonoTime deadline;
     };
+    struct Deferred {           // a request that names a job which may be on its way here
+        env::ControlRequest request;
+        int rounds_left = 0;
+        MonoTime deadline;
+    };
     struct Pursuit {            // a claim whose result is unknown: never forgotten
         ClaimRequest request;
         MonoTime again;
@@ -176,6 +184,9 @@ private:
     control::RoutingStats stats_;
     MonoTime stats_at_;
     std::deque<SharedWaiter> waiters_;
+    std::vector<Deferred> deferred_;
+    bool missed_job_ = false;    // the request being served named a job that is not known here
+    bool round_came_ = false;    // the logs were read since the last turn
 
     std::map<AttemptId, OwnAttempt> own_;
     bool supervisor_ready_ = false;

@@ -13,6 +13,9 @@ using nlohmann::json;
 
 constexpr std::size_t documents_limit = 10'000;  // of one submission
 constexpr std::size_t text_limit = 200;
+constexpr std::size_t deferred_limit = 256;
+constexpr int rounds_to_wait = 2;  // the first may have begun before the question
+constexpr milliseconds deferred_patience{1000};
 
 /// A failed request: code and exit status of the interface page, with why and how to mend.
 struct Refusal {
@@ -89,45 +92,79 @@ std::optional<Refusal> read_arguments(const json& request, SubmitArguments& out)
 
 }  // namespace
 
-void Loop::on_request(const env::ControlRequest& request) {
-    const auto reply = [&](const std::string& body) { links_.control.reply(request.id, as_bytes(body)); };
-    const auto parsed = json::parse(as_text(request.body), nullptr, false);
-    if (!parsed.is_object()) {
-        reply(refuse({"usage", 2, "the request is not a JSON object", "it does not parse", "use the reeve command"}));
+void Loop::on_request(const env::ControlRequest& request) { serve(request, rounds_to_wait); }
+
+// A job that was submitted on another node a moment ago may not have arrived here: before a request is
+// refused for it, the logs are read once more. A refused request has changed nothing, so it is served anew.
+void Loop::serve(const env::ControlRequest& request, int rounds_left) {
+    missed_job_ = false;
+    const auto now = answer(request);
+    if (missed_job_ && rounds_left > 0 && share_ok_ && deferred_.size() < deferred_limit) {
+        deferred_.push_back({request, rounds_left, now_ + deferred_patience});
+        static_cast<void>(links_.pull.push(LookNow{}).has_value());
         return;
     }
-    const std::string verb = text_of(parsed, "verb");
-    std::string now;
-    if (verb == "ping") {
-        now = accept({{"writer", config_.writer.v}, {"version", config_.version}});
-    } else if (verb == "live") {
-        now = accept({{"live", json::parse(live_status_json())}});
-    } else if (verb == "submit") {
-        SubmitArguments arguments;
-        const auto refusal = read_arguments(parsed, arguments);
-        now = refusal ? refuse(*refusal) : submit(request, arguments);
-    } else if (verb == "cancel") {
-        now = cancel(request, text_of(parsed, "job"), parsed.value("give_up_lost", false),
-                     text_of(parsed, "request_id"));
-    } else if (verb == "switch") {
-        now = set_switch(request, text_of(parsed, "name"), text_of(parsed, "value"), text_of(parsed, "reason"));
-    } else {
-        now = refuse({"usage", 2, "unknown verb '" + verb.substr(0, text_limit) + "'",
-                      "this daemon is version " + config_.version, "use the reeve command of the same version"});
-    }
     if (!now.empty()) {
-        reply(now);
+        links_.control.reply(request.id, as_bytes(now));
     }
 }
 
-queue::DoorContext Loop::door_context(const projection::Snapshot& view, const std::set<JobId>& earlier) const {
+void Loop::serve_deferred() {
+    auto waiting = std::move(deferred_);
+    deferred_.clear();
+    for (auto& one : waiting) {
+        if (round_came_) {
+            serve(one.request, one.rounds_left - 1);
+        } else if (now_ >= one.deadline) {
+            serve(one.request, 0);
+        } else {
+            deferred_.push_back(std::move(one));
+        }
+    }
+    round_came_ = false;
+}
+
+std::string Loop::answer(const env::ControlRequest& request) {
+    const auto parsed = json::parse(as_text(request.body), nullptr, false);
+    if (!parsed.is_object()) {
+        return refuse({"usage", 2, "the request is not a JSON object", "it does not parse", "use the reeve command"});
+    }
+    const std::string verb = text_of(parsed, "verb");
+    if (verb == "ping") {
+        return accept({{"writer", config_.writer.v}, {"version", config_.version}});
+    }
+    if (verb == "live") {
+        return accept({{"live", json::parse(live_status_json())}});
+    }
+    if (verb == "submit") {
+        SubmitArguments arguments;
+        const auto refusal = read_arguments(parsed, arguments);
+        return refusal ? refuse(*refusal) : submit(request, arguments);
+    }
+    if (verb == "cancel") {
+        const auto give_up = parsed.find("give_up_lost");
+        return cancel(request, text_of(parsed, "job"), give_up != parsed.end() && *give_up == true,
+                      text_of(parsed, "request_id"));
+    }
+    if (verb == "switch") {
+        return set_switch(request, text_of(parsed, "name"), text_of(parsed, "value"), text_of(parsed, "reason"));
+    }
+    return refuse({"usage", 2, "unknown verb '" + verb.substr(0, text_limit) + "'",
+                   "this daemon is version " + config_.version, "use the reeve command of the same version"});
+}
+
+queue::DoorContext Loop::door_context(const projection::Snapshot& view, const std::set<JobId>& earlier) {
     return {[this](const std::string& role) {
                 return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& node) {
                     return std::find(node.second.roles.begin(), node.second.roles.end(), role) !=
                            node.second.roles.end();
                 });
             },
-            [&view, &earlier](const JobId& job) { return earlier.contains(job) || view.job(job).has_value(); }};
+            [this, &view, &earlier](const JobId& job) {
+                const bool known = earlier.contains(job) || view.job(job).has_value();
+                missed_job_ = missed_job_ || !known;
+                return known;
+            }};
 }
 
 // Empty when the answer waits until what was appended is shared.
@@ -200,6 +237,7 @@ std::string Loop::cancel(const env::ControlRequest& request, const std::string& 
     auto view = snapshot();
     const auto row = view.job(*job);
     if (!row || row->submission() == nullptr) {
+        missed_job_ = true;
         return refuse({"not_found", 5, "no job " + job_text, "no log that this node has read names it", "reeve jobs"});
     }
     const auto now = projection::situation_of(*row, projection::rules_of_document(row->submission()->document));

@@ -30,6 +30,7 @@ void Loop::on_logs(const RemoteLogs& logs, MonoTime at) {
         remote_[writer] = log;
     }
     last_round_ = at;
+    round_came_ = true;
     share_ok_ = true;
 }
 

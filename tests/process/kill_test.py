@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools" / "lib"))
 from cluster import COORDINATOR_NODE, Cluster, Failure, NODES, wait_for
 
 BATCH = 50

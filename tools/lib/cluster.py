@@ -96,6 +96,10 @@ class Cluster:
         if coordinator:
             self.start(COORDINATOR_NODE, "coord")
 
+    def forget(self, writer):
+        """A daemon that was ended for good is not asked any more."""
+        del self.daemons[writer]
+
     def alive(self, writer):
         process = self.daemons.get(writer)
         return process is not None and process.poll() is None
