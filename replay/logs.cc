@@ -1,6 +1,7 @@
 #include "replay/logs.h"
 
 #include <algorithm>
+#include <utility>
 #include <tuple>
 
 namespace reeve::replay {
@@ -100,11 +101,27 @@ Result<LogSet> find_logs(env::FileSystem& files, const std::string& path) {
     return side_by_side(files, nested ? path + "/log" : path);
 }
 
+Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files, const std::string& path) {
+    std::optional<eventlog::HeadSlot> greatest;
+    TRY_ASSIGN(const auto entries, files.list(path));
+    for (const auto& entry : entries) {
+        if (entry.kind != FileKind::regular || entry.name.find(".head") == std::string::npos ||
+            entry.name.ends_with(".tags")) {
+            continue;
+        }
+        const auto slot = eventlog::read_head(files, path + "/" + entry.name);
+        const bool newer = slot && *slot && (!greatest || std::pair((*slot)->incarnation, (*slot)->counter) >
+                                                              std::pair(greatest->incarnation, greatest->counter));
+        greatest = newer ? *slot : greatest;
+    }
+    return greatest ? std::optional(eventlog::position_of(*greatest)) : std::nullopt;
+}
+
 Result<MergedReader> MergedReader::open(env::FileSystem& files, const LogSet& set) {
-    MergedReader out;
+    MergedReader out(files);
     for (const auto& log : set.logs) {
         TRY_ASSIGN(auto reader, eventlog::LogReader::open(files, log.path, set.cluster, log.writer));
-        out.streams_.push_back({std::move(reader), {}, 0, false});
+        out.streams_.push_back({log.path, std::move(reader), {}, 0, false});
     }
     return out;
 }
@@ -117,7 +134,8 @@ bool MergedReader::fill(Stream& stream) {
     if (stream.damaged) {
         return false;
     }
-    auto batch = stream.reader.next(std::nullopt);
+    const auto limit = declared_end(*files_, stream.path);
+    auto batch = limit ? stream.reader.next(*limit) : Result<std::optional<eventlog::Batch>>(limit.error());
     if (!batch) {
         stream.damaged = true;
         damage_.push_back(std::move(batch).error());

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "env/file_system.h"
+#include "eventlog/head.h"
 #include "eventlog/reader.h"
 
 namespace reeve::replay {
@@ -17,6 +18,11 @@ struct LogDirectory {
     WriterId writer;
     std::string path;
 };
+
+/// How far a shared or mirrored log is declared: the greatest HEAD beside it. Nothing for an owner's own
+/// directory, which has none and is read to its last whole batch.
+Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files, const std::string& path);
+
 
 struct LogSet {
     eventlog::ClusterId cluster{};
@@ -41,13 +47,16 @@ public:
 
 private:
     struct Stream {
+        std::string path;
         eventlog::LogReader reader;
         std::vector<events::Event> batch;
         std::size_t at = 0;
         bool damaged = false;
     };
+    explicit MergedReader(env::FileSystem& files) : files_(&files) {}
     bool fill(Stream& stream);
-    std::vector<Stream> streams_;
+
+    env::FileSystem* files_;    std::vector<Stream> streams_;
     std::vector<Error> damage_;
 };
 

@@ -333,7 +333,7 @@ CLI::App* replay_verb(cli::Program& program, Arguments& arguments, const std::st
 }
 
 int run(int argc, char** argv) {
-    CLI::App app{"reeve-replay rebuilds the cluster's state from its event logs. It changes nothing."};
+    CLI::App app{"reeve-replay rebuilds the cluster's state from its event logs. It changes nothing.", "reeve-replay"};
     Context context;
     cli::Program program{app, context, {}};
     cli::add_global_options(program);

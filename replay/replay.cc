@@ -92,7 +92,7 @@ Result<Folded> fold(env::FileSystem& files, const LogSet& set, const Bound& boun
     }
     Folded sum;
     for (const auto& log : set.logs) {
-        std::optional<eventlog::LogPosition> limit;
+        TRY_ASSIGN(auto limit, declared_end(files, log.path));
         if (bound.cut) {
             const auto row = bound.cut->find(log.writer);
             if (row == bound.cut->end() || row->second.position.seq.v == 0) {

@@ -45,7 +45,8 @@ enum class ExecEnd : std::uint8_t {
 
 /// What became of one stream.
 struct ExecStream {
-    Bytes head;                     // the whole stream when total <= inline limit; else empty
+    Bytes head;                     // the whole stream when total <= inline limit; else empty, or the
+                                    // beginning when its file could not be made
     std::uint64_t total_bytes = 0;  // what the command wrote
     std::uint64_t kept_bytes = 0;   // what is kept, in `head` or in the file
     std::string file;               // absolute path of the rest, empty when inline
@@ -66,7 +67,7 @@ struct ExecOutcome {
     std::string error;
 };
 
-/// After each (re)connect: which attempts it is running now, and how many outcomes will follow.
+/// After each (re)connect, behind the outcomes that were not acknowledged: what it is running now.
 struct SupervisorHello {
     std::string instance;  // random, new for each process of the supervisor
     std::vector<AttemptId> running;
@@ -90,8 +91,11 @@ public:
     virtual Status start(const ExecPlan& plan) = 0;
     /// TERM, after grace KILL, to the whole process group.
     virtual Status stop(const AttemptId& attempt, std::int64_t grace_ms) = 0;
-    /// Outcomes up to `number` stand in the durable log and may be forgotten.
+    /// The outcome of this number stands in the durable log and may be forgotten.
     virtual Status acknowledge(std::uint64_t number) = 0;
+    /// Gives the connection up, so that everything not acknowledged is told again: next() says
+    /// SupervisorGone, and connect() goes on from there.
+    virtual void reconnect() = 0;
     /// The next message, or nothing at the deadline.
     virtual std::optional<SupervisorMessage> next(MonoTime deadline) = 0;
     /// Kills every process on this machine that carries the attempt's tag in its environment, and

@@ -222,6 +222,9 @@ Result<BatchHeader> verify_batch(ByteView bytes, std::uint64_t uid, const LogPos
     if (header.previous != before.hash) {
         return corrupt("the chain is broken: it does not continue the batch before");
     }
+    if (header.synced_through > before.end) {
+        return corrupt("it says that bytes behind its own begin were synced");
+    }
     if (header.first_seq != before.seq.next()) {
         return corrupt("event " + std::to_string(before.seq.v + 1) + " is missing: the batch begins with " +
                        std::to_string(header.first_seq.v));
@@ -239,15 +242,24 @@ Result<std::vector<events::Event>> decode_batch(ByteView batch, const BatchHeade
         }
         const std::size_t size = load_le<std::uint32_t>(batch.data() + at);
         const auto type = load_le<std::uint16_t>(batch.data() + at + 4);
+        if (load_le<std::uint16_t>(batch.data() + at + 6) != event_version) {
+            return Error{Code::unsupported, "an event frame of a version that this build does not know"};
+        }
         if (size > events::max_event_bytes || align8(size) > header.length - at - event_frame_bytes) {
             return corrupt("an event reaches beyond its batch");
         }
         TRY_ASSIGN(auto event, events::decode(type, batch.subspan(at + event_frame_bytes, size), writer, seq));
         out.push_back(std::move(event));
+        if (!all_zero(batch.subspan(at + event_frame_bytes + size, align8(size) - size))) {
+            return corrupt("padding behind an event is not zero");
+        }
         at += event_frame_bytes + align8(size);
     }
     if (at != header.length) {
         return corrupt("bytes follow the last event of a batch");
+    }
+    if (out.front().hlc != header.first_hlc || out.back().hlc != header.last_hlc) {
+        return corrupt("the clocks of a batch's header are not those of its events");
     }
     return out;
 }

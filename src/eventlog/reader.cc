@@ -26,6 +26,14 @@ Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& dir
     return header;
 }
 
+Result<bool> holds_batches(env::FileSystem& files, const std::string& path) {
+    TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
+    Bytes behind(header_page_bytes);
+    TRY_ASSIGN(const auto n, file->read_at(Offset(header_page_bytes), behind));
+    return std::any_of(behind.begin(), behind.begin() + static_cast<std::ptrdiff_t>(n),
+                       [](std::uint8_t byte) { return byte != 0; });
+}
+
 LogReader::LogReader(env::FileSystem& files, std::string directory, ClusterId cluster, WriterId writer)
     : files_(&files), directory_(std::move(directory)), cluster_(cluster), writer_(std::move(writer)) {}
 LogReader::LogReader(LogReader&&) noexcept = default;
@@ -65,7 +73,20 @@ Status LogReader::enter(const SegmentId& id) {
     position_ = first_position(header);
     uid_ = segment_uid(cluster_, writer_, id);
     buffer_.clear();
+    TRY_ASSIGN(stop_, end_by_successor(id));
     return ok();
+}
+
+// A batch whose sync failed may stand whole in the file; the next segment's header excludes it.
+Result<std::uint64_t> LogReader::end_by_successor(const SegmentId& id) const {
+    TRY_ASSIGN(const auto later, segments_after(id));
+    for (const auto& next : later) {
+        const auto header = read_header(*files_, directory_, next, cluster_, writer_);
+        if (header && segment_of(header->previous) == id) {
+            return header->previous.end.v;
+        }
+    }
+    return UINT64_MAX;
 }
 
 // The segment that continues the log at exactly our position. A header that never became durable (a
@@ -76,7 +97,8 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
     for (const auto& id : later) {
         auto header = read_header(*files_, directory_, id, cluster_, writer_);
         if (!header) {
-            if (header.error().code != Code::corrupt) {
+            const auto used = holds_batches(*files_, directory_ + "/" + segment_name(id));
+            if (header.error().code != Code::corrupt || !used || *used) {
                 return header.error();
             }
             torn = header.error();
@@ -103,6 +125,37 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
     return false;
 }
 
+// A batch is written only after those before it are synced, and says so: a header further on that does
+// proves that what stands here was declared once, and is damaged.
+Status LogReader::expect_end(const std::string& why_ended) {
+    const auto proves = [&](ByteView bytes, std::uint64_t at) {
+        BatchHeader header;
+        std::string why;
+        const auto found = classify(bytes, uid_, &header, &why);
+        if (found == Found::seal) {
+            const auto seal = decode_seal(bytes);
+            return seal && seal->end.v == at;
+        }
+        return found == Found::batch && header.synced_through > position_.end && header.synced_through.v <= at;
+    };
+    Bytes chunk(chunk_bytes);
+    for (std::uint64_t from = position_.end.v + 8; from < stop_; from += chunk_bytes - seal_bytes) {
+        TRY_ASSIGN(const auto n, file_->read_at(Offset(from), chunk));
+        const auto bytes = ByteView(chunk).first(n);
+        for (std::size_t at = 0; at + batch_header_bytes <= n; at += 8) {
+            if (load_le<std::uint32_t>(bytes.data() + at) != 0 && proves(bytes.subspan(at), from + at)) {
+                return corrupt(segment_of(position_), position_.end,
+                               (why_ended.empty() ? std::string("zeros") : why_ended) +
+                                   ", but a later batch stands at offset " + std::to_string(from + at));
+            }
+        }
+        if (n < chunk_bytes) {
+            break;
+        }
+    }
+    return ok();
+}
+
 /// At least `wanted` bytes from the position on, fewer only at the end of the file or at `stop`.
 Result<ByteView> LogReader::window(std::size_t wanted, std::uint64_t stop) {
     const std::uint64_t at = position_.end.v;
@@ -121,7 +174,7 @@ Result<ByteView> LogReader::window(std::size_t wanted, std::uint64_t stop) {
 
 Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPosition>& limit, std::string* why_ended) {
     const bool here = limit && segment_of(*limit) == segment_of(position_);
-    const std::uint64_t stop = here ? limit->end.v : UINT64_MAX;
+    const std::uint64_t stop = std::min(stop_, here ? limit->end.v : UINT64_MAX);
     TRY_ASSIGN(auto bytes, window(std::max(batch_header_bytes, seal_bytes), stop));
     BatchHeader header;
     const auto found = classify(bytes, uid_, &header, why_ended);
@@ -179,6 +232,9 @@ Result<std::optional<Batch>> LogReader::next(const std::optional<LogPosition>& l
             if (limit && limit->seq > position_.seq) {
                 return corrupt(position_.incarnation.v != 0 ? segment_of(position_) : segment_of(*limit), position_.end,
                                why_ended.empty() ? "the log ends before its declared end" : why_ended);
+            }
+            if (!limit && position_.incarnation.v != 0) {
+                TRY(expect_end(why_ended));
             }
             return std::optional<Batch>();
         }

@@ -3,8 +3,8 @@
 // The one reader of event logs: over a writer's own directory or a mirror, live or at rest.
 //
 // It verifies everything it returns: header, CRCs, chain, dense sequence, FlatBuffers. What does not
-// verify at or beyond the limit is not there yet; below it, or covered by a later segment's header, it is
-// Code::corrupt with file, offset and reason, and reading stops there for good (I7).
+// verify at or beyond the limit is not there yet; below it, or covered by a later batch, a seal or a later
+// segment's header, it is Code::corrupt with file, offset and reason, and reading stops there for good (I7).
 
 #include <memory>
 #include <optional>
@@ -46,6 +46,8 @@ private:
     Error corrupt(const SegmentId& id, Offset at, const std::string& why) const;
     Status enter(const SegmentId& id);
     Result<bool> enter_next(const std::string& why_ended);
+    Status expect_end(const std::string& why_ended);
+    Result<std::uint64_t> end_by_successor(const SegmentId& id) const;
     Result<ByteView> window(std::size_t wanted, std::uint64_t stop);
     Result<std::optional<Batch>> batch_here(const std::optional<LogPosition>& limit, std::string* why_ended);
     Result<std::vector<SegmentId>> segments_after(const SegmentId& id) const;
@@ -56,10 +58,15 @@ private:
     WriterId writer_;
     LogPosition position_;
     std::uint64_t uid_ = 0;
+    std::uint64_t stop_ = UINT64_MAX;  // where the next segment's header says that this one ends
     std::unique_ptr<env::File> file_;
     Bytes buffer_;
     std::uint64_t buffer_at_ = 0;
 };
+
+/// Whether anything but zeros follows the header page: then the segment was in use, and a header that does
+/// not verify is damage. A header that never became durable has nothing behind it.
+Result<bool> holds_batches(env::FileSystem& files, const std::string& path);
 
 /// Reads and checks one segment's header page. Code::corrupt names file and reason; Code::conflict:
 /// a whole header of another cluster, writer or segment.

@@ -41,7 +41,8 @@ Result<RecoveredLog> recover(env::FileSystem& files, const std::string& director
         segments.pop_back();
         const auto header = read_header(files, directory, id, cluster, writer);
         if (!header) {
-            if (header.error().code != Code::corrupt) {
+            const auto used = holds_batches(files, directory + "/" + segment_name(id));
+            if (header.error().code != Code::corrupt || !used || *used) {
                 return header.error();
             }
             out.warnings.push_back(header.error().message + "; the segment is passed over");
@@ -49,15 +50,16 @@ Result<RecoveredLog> recover(env::FileSystem& files, const std::string& director
         }
         TRY_ASSIGN(auto reader, LogReader::open(files, directory, cluster, writer));
         TRY(reader.seek(first_position(*header)));
+        out.last_hlc = header->first_hlc;
         for (;;) {
             auto batch = reader.next(std::nullopt);
             if (!batch) {
-                // What follows the last whole batch of the last segment was never declared by us.
                 return batch.error();
             }
             if (!*batch) {
-                break;
+                break;  // what follows was never declared by us
             }
+            out.last_hlc = std::max(out.last_hlc, (*batch)->events.back().hlc);
         }
         out.end = reader.position();
         TRY_ASSIGN(const auto rest, leftover(files, directory + "/" + segment_name(segment_of(out.end)), out.end.end));

@@ -13,7 +13,7 @@ constexpr std::int64_t day_ms = 86'400'000;
 }  // namespace
 
 LogWriter::LogWriter(env::Env env, Options options)
-    : env_(env), options_(std::move(options)), position_(options_.previous) {}
+    : env_(env), options_(std::move(options)), position_(options_.previous), last_hlc_(options_.last_hlc) {}
 
 LogWriter::~LogWriter() = default;
 

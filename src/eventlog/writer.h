@@ -29,6 +29,7 @@ public:
         Incarnation incarnation;
         Nonce nonce{};
         LogPosition previous;   // of recovery
+        Hlc last_hlc;           // of recovery: the clock goes on above it, whatever the wall clock says
         std::uint64_t segment_bytes = default_segment_bytes;
     };
     /// Makes segment 1 of the incarnation; its header is durable. Code::conflict when it exists.

@@ -53,6 +53,9 @@ int Loop::run() {
     if (exit_status_ == exit_done) {
         append(events::NodeStopped{config_.node, writer_->position().incarnation, "asked to stop"});
         commit();
+        if (auto sealed = writer_->close(); !sealed) {
+            env_.telemetry.log(env::Level::warning, "log", "not sealed: " + sealed.error().message);
+        }
     }
     return exit_status_;
 }
@@ -303,13 +306,15 @@ void Loop::commit_failed(const Error& error) {
     replies_.clear();
     sends_.clear();
     // Nothing that was decided in this turn happened. Claims are found again by listing, outcomes are
-    // told again by the supervisor after a fresh connection.
+    // told again by the supervisor after a fresh connection, and what runs here is what the log says.
     claims_in_flight_.clear();
-    for (auto& [attempt, own] : own_) {
-        own.ended = false;
-    }
+    own_.clear();
+    load_own_attempts();
     next_scan_ = now_ + milliseconds(1000);
     supervisor_ready_ = false;
+    if (links_.supervisor != nullptr) {
+        links_.supervisor->reconnect();
+    }
 }
 
 void Loop::answer_shared() {

@@ -38,7 +38,7 @@ void Loop::load_own_attempts() {
     }
     if (!own_.empty()) {
         env_.telemetry.log(env::Level::info, "compute",
-                           std::to_string(own_.size()) + " attempts were running here before this start");
+                           std::to_string(own_.size()) + " attempts of this node are open by its log");
     }
 }
 

@@ -12,6 +12,9 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t documents_limit = 10'000;  // of one submission
+constexpr std::size_t event_overhead_bytes = 200;  // of a JobSubmitted beside its texts
+constexpr std::size_t submission_limit_bytes = eventlog::max_batch_bytes / 2;
+constexpr std::size_t own_batch_bytes = 64 * 1024;  // a larger submission begins a batch of its own
 constexpr std::size_t text_limit = 200;
 constexpr std::size_t deferred_limit = 256;
 constexpr int rounds_to_wait = 2;  // the first may have begun before the question
@@ -87,6 +90,20 @@ std::optional<Refusal> read_arguments(const json& request, SubmitArguments& out)
     }
     out.request_id = text_of(request, "request_id").substr(0, text_limit);
     out.retry_of = text_of(request, "retry_of");
+    if (!out.retry_of.empty() && !JobId::parse(out.retry_of)) {
+        return Refusal{"usage", 2, "'retry_of' is not a job id", "it names the job that is tried again", "use reeve job retry"};
+    }
+    // One submission is one batch of the log, so that it is taken whole or not at all.
+    std::size_t bytes = 0;
+    for (const auto& document : out.documents) {
+        bytes += document.size() + out.request_id.size() + event_overhead_bytes;
+    }
+    if (bytes > submission_limit_bytes) {
+        return Refusal{"too_large", 2, "the submission is too large",
+                       std::to_string(bytes) + " bytes, at most " + std::to_string(submission_limit_bytes) +
+                           " are taken as a whole",
+                       "split the file"};
+    }
     return std::nullopt;
 }
 
@@ -169,6 +186,9 @@ queue::DoorContext Loop::door_context(const projection::Snapshot& view, const st
 
 // Empty when the answer waits until what was appended is shared.
 std::string Loop::submit(const env::ControlRequest& request, const SubmitArguments& arguments) {
+    if (request.body.size() > own_batch_bytes) {
+        commit();
+    }
     auto view = snapshot();
     std::set<JobId> earlier;
     const auto context = door_context(view, earlier);

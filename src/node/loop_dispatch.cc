@@ -9,8 +9,19 @@ namespace reeve::node {
 namespace {
 
 constexpr milliseconds offer_patience{250};   // how long a worker waits for a live coordinator's offer
+constexpr milliseconds stand_in_patience{1000};
 constexpr milliseconds pursue_again{500};
 constexpr milliseconds stats_age{1000};
+
+/// Since when the current attempt of a job may be taken.
+WallTime open_since(const projection::JobRow& row) {
+    const auto* attempt = row.attempt(row.current());
+    const auto* submission = row.submission();
+    if (attempt != nullptr && attempt->opened) {
+        return WallTime{std::max(hlc_ms(attempt->opened->stamp.hlc), attempt->opened->not_before_ms)};
+    }
+    return WallTime{submission != nullptr ? hlc_ms(submission->stamp.hlc) : 0};
+}
 
 std::string drain_switch(const NodeId& node) { return "drain/" + node.v; }
 
@@ -269,10 +280,13 @@ void Loop::on_own_claims(const OwnClaims& claims) {
     }
 }
 
+// Offers are a duty. A coordinator publishes them at once; a worker that stands in for it leaves the order
+// to who takes the job, and publishes one only for a job that waits, so that `job why` can say for what.
 void Loop::offer() {
-    if (config_.role != Role::coordinator) {
+    if (!duties_on_) {
         return;
     }
+    const auto patience = config_.role == Role::coordinator ? milliseconds(0) : stand_in_patience;
     auto view = snapshot();
     std::optional<std::vector<control::Candidate>> nodes;
     std::size_t seen = 0;
@@ -286,7 +300,8 @@ void Loop::offer() {
         const auto last = offered_.find(attempt);
         const bool offered = row->offer && row->offer->attempt == attempt.attempt;
         const bool recent = last != offered_.end() && now_ - last->second < config_.timing.offer_interval;
-        if (spec != nullptr && !(offered && recent)) {
+        const bool due = wall_ - open_since(*row) >= patience;
+        if (spec != nullptr && due && !(offered && recent)) {
             if (!nodes) {
                 nodes = candidates(view);
                 if (now_ - stats_at_ > stats_age) {

@@ -236,7 +236,7 @@ std::string Loop::live_status_json() const {
                           {"shared_seq", shared_seq_.v},
                           {"cut", projection::cut_name(projection_.cut())},
                           {"writers", std::move(writers)}}
-        .dump();
+        .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace reeve::node

@@ -60,13 +60,33 @@ Result<std::unique_ptr<Node>> Node::open(NodeServices services, NodeConfig confi
         TRY(files.replace_file(boot_file, as_bytes(boot_id), true));
     }
     TRY(node->open_log());
-    TRY_ASSIGN(node->projection_, projection::Projection::open(node->services_.store));
+    TRY(node->open_projection());
     const LoopLinks links{node->mail_.loop,   node->mail_.push, node->mail_.pull,       node->mail_.claims,
                           node->mail_.bulk,   node->services_.supervisor, node->services_.control,
                           node->services_.host};
     node->loop_ = std::make_unique<Loop>(node->services_.env, node->config_, links, *node->projection_,
                                          std::move(node->writer_), node->rebooted_);
     return node;
+}
+
+// A view whose past has changed is built again, never guessed: each cursor must still end a batch of the
+// log that it was read from.
+Status Node::open_projection() {
+    TRY_ASSIGN(projection_, projection::Projection::open(services_.store));
+    for (const auto& [writer, cursor] : projection_->cut()) {
+        TRY_ASSIGN(auto reader, eventlog::LogReader::open(services_.env.files, config_.log_root() + "/" + writer.v,
+                                                          config_.cluster, writer));
+        const auto found = reader.seek(cursor.position);
+        if (found || (found.error().code != Code::conflict && found.error().code != Code::not_found)) {
+            continue;  // damage is met, and told, where the log is read
+        }
+        services_.env.telemetry.log(env::Level::warning, "projection", "built again: " + found.error().message);
+        projection_.reset();
+        TRY(services_.store.clear());
+        TRY_ASSIGN(projection_, projection::Projection::open(services_.store));
+        return ok();
+    }
+    return ok();
 }
 
 Status Node::open_log() {
@@ -88,6 +108,7 @@ Status Node::open_log() {
     options.incarnation = incarnation_;
     options.nonce = nonce_;
     options.previous = recovered.end;
+    options.last_hlc = recovered.last_hlc;
     TRY_ASSIGN(writer_, eventlog::LogWriter::open(services_.env, options));
     return ok();
 }

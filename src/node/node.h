@@ -42,6 +42,7 @@ public:
 private:
     Node(NodeServices services, NodeConfig config);
     Status open_log();
+    Status open_projection();
     Result<Incarnation> claim_incarnation(Incarnation own_last);
     void stop_tasks();
 

@@ -60,6 +60,9 @@ void add_attempt(Contribution& out, const std::string& type, const AttemptRow& a
     }
     const auto& stamp = attempt.finished ? attempt.finished->stamp : attempt.lost->stamp;
     const NodeId node = attempt.finished ? attempt.finished->node : node_of(attempt.lost->owner);
+    if (!valid_node_name(node.v)) {
+        return;  // no writer of ours says so; a key is bounded
+    }
     auto& row = out.routing[{node, type, hlc_ms(stamp.hlc) / day_ms}];
     ++row.runs;
     row.succeeded += phase == Phase::succeeded ? 1 : 0;
@@ -208,10 +211,10 @@ private:
         put(table::nodes, as_bytes(event.writer.v), encode(row));
     }
     void also(const events::Event& event, const events::SwitchSet& e) {
-        const auto old = transaction_.get(table::switches, as_bytes(e.name));
         if (e.name.empty() || e.name.size() > kv::max_key_bytes) {
             return;
         }
+        const auto old = transaction_.get(table::switches, as_bytes(e.name));
         if (old) {
             const auto before = decode_switch(*old);
             if (std::pair(before.version, before.stamp) >= std::pair(e.version, event.stamp())) {
@@ -222,8 +225,11 @@ private:
         put(table::switches, as_bytes(e.name), encode(SwitchRow{event.stamp(), e.value, e.version, e.uid, e.reason}));
     }
     void also(const events::Event& event, const events::NodeHealth& e) {
+        if (!valid_node_name(e.node.v)) {
+            return;
+        }
         const auto old = transaction_.get(table::health, as_bytes(e.node.v));
-        if (!e.node.v.empty() && (!old || decode_health(*old).stamp < event.stamp())) {
+        if ((!old || decode_health(*old).stamp < event.stamp())) {
             put(table::health, as_bytes(e.node.v), encode(HealthRow{event.stamp(), e}));
         }
     }
@@ -359,12 +365,35 @@ private:
 
 }  // namespace
 
+namespace {
+
+/// Rows of another fold are thrown away: they are computed again from the logs.
+Status settle_fold_version(kv::Store& store) {
+    const auto key = as_bytes("fold_version");
+    const auto wanted = be64(fold_version);
+    {
+        TRY_ASSIGN(auto reading, store.read());
+        const auto found = reading->get(table::meta, key);
+        TRY(reading->status());
+        if (found == wanted) {
+            return ok();
+        }
+    }
+    TRY(store.clear());
+    TRY_ASSIGN(auto writing, store.write());
+    TRY(writing->put(table::meta, key, wanted));
+    return writing->commit();
+}
+
+}  // namespace
+
 std::span<const std::string_view> Projection::table_names() { return table::names; }
 
 Projection::Projection(kv::Store& store) : store_(store) {}
 
 Result<std::unique_ptr<Projection>> Projection::open(kv::Store& store) {
     std::unique_ptr<Projection> out(new Projection(store));
+    TRY(settle_fold_version(store));
     TRY_ASSIGN(auto transaction, store.read());
     out->cut_ = read_cut(*transaction);
     return out;

@@ -144,6 +144,7 @@ struct FoldInput {
 
 class Projection {
 public:
+    /// Clears a store whose rows another fold version wrote.
     static Result<std::unique_ptr<Projection>> open(kv::Store& store);
     /// Names of the tables, for opening the store.
     static std::span<const std::string_view> table_names();

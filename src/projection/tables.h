@@ -1,6 +1,6 @@
 #pragma once
 
-// Tables, keys and row bytes of the projection; private to it. docs: the header of projection.h.
+// Tables, keys and row bytes of the projection; private to it. docs/formats/projection.md gives them.
 
 #include <array>
 #include <optional>

@@ -310,6 +310,14 @@ Status SupervisorClient::acknowledge(std::uint64_t number) {
     return send(exec::encode(exec::ClientMessage(exec::Ack{number})));
 }
 
+void SupervisorClient::reconnect() {
+    const std::scoped_lock lock(mutex_);
+    if (link_) {
+        link_->give_up();
+    }
+    ring(wake_fd_);
+}
+
 /// Sends what waits; true when the socket takes no more now.
 bool SupervisorClient::flush(const std::shared_ptr<Link>& to) {
     const std::scoped_lock lock(mutex_);

@@ -35,6 +35,7 @@ public:
     Status start(const env::ExecPlan& plan) override;
     Status stop(const AttemptId& attempt, std::int64_t grace_ms) override;
     Status acknowledge(std::uint64_t number) override;
+    void reconnect() override;
     std::optional<env::SupervisorMessage> next(MonoTime deadline) override;
     /// Takes at most about 2 s. Code::timeout when some processes do not go.
     Result<int> kill_strays(const AttemptId& attempt) override;

@@ -31,7 +31,8 @@ protected:
     std::unique_ptr<LogWriter> open(std::uint64_t incarnation, std::uint64_t segment_bytes = default_segment_bytes) {
         const auto before = recover(files_, directory_, cluster_, writer_);
         EXPECT_TRUE(before) << before.error().message;
-        LogWriter::Options options{directory_, cluster_, writer_, Incarnation(incarnation), {}, before->end, segment_bytes};
+        const LogWriter::Options options{directory_,   cluster_,         writer_,      Incarnation(incarnation), {},
+                                         before->end, before->last_hlc, segment_bytes};
         auto log = LogWriter::open({clock_, files_, tasks_, entropy_, telemetry_}, options);
         EXPECT_TRUE(log) << log.error().message;
         return std::move(*log);
@@ -135,6 +136,72 @@ TEST_F(Log, NoBitBelowTheDeclaredEndChangesUnseen) {  // I7
         ASSERT_FALSE(seen) << "bit " << bit;
         ASSERT_NE(seen.error().message.find("offset"), std::string::npos) << seen.error().message;
     }
+}
+
+TEST_F(Log, DamageIsToldWithoutADeclaredEndWhenALaterBatchProvesIt) {  // I7
+    Offset last_begins;
+    {
+        auto log = open(1);
+        for (int i = 0; i < 10; ++i) {
+            last_begins = log->position().end;
+            append(*log, "event " + std::to_string(i));
+        }
+    }
+    const auto path = last_file();
+    const auto whole = content(path);
+    for (std::uint64_t at = header_page_bytes; at < last_begins.v; at += 7) {
+        auto bytes = whole;
+        bytes[at] = static_cast<std::uint8_t>(bytes[at] ^ 0x10U);
+        store(path, bytes);
+        const auto seen = read();
+        ASSERT_FALSE(seen) << "byte " << at;
+        EXPECT_EQ(seen.error().code, Code::corrupt);
+        ASSERT_FALSE(recover(files_, directory_, cluster_, writer_)) << "byte " << at;
+    }
+    auto zeroed = whole;  // a lost sector
+    std::fill_n(zeroed.begin() + header_page_bytes, 96, std::uint8_t{0});
+    store(path, zeroed);
+    EXPECT_FALSE(read());
+}
+
+TEST_F(Log, ARottenHeaderOfASegmentInUseIsDamageAndATornOneIsPassedOver) {
+    { append(*open(1), "first"); }
+    const auto first_file = last_file();
+    { append(*open(2), "second"); }
+    const auto path = last_file();
+    const auto whole = content(path);
+    auto rotten = whole;
+    rotten[200] ^= 1;
+    store(path, rotten);
+    EXPECT_FALSE(read());
+    EXPECT_FALSE(recover(files_, directory_, cluster_, writer_));
+    store(path, ByteView(rotten).first(header_page_bytes));  // it never held a batch
+    EXPECT_EQ(read().value_or({}), std::vector<std::string>{"first"});
+    EXPECT_TRUE(recover(files_, directory_, cluster_, writer_));
+}
+
+TEST_F(Log, ABatchThatTheNextSegmentExcludesIsNotRead) {
+    auto log = open(1);
+    append(*log, "kept");
+    const auto end = log->position();
+    append(*log, "its sync failed");
+    log.reset();
+    LogWriter::Options options{directory_, cluster_, writer_, Incarnation(2), {}, end, {}, default_segment_bytes};
+    auto next = *LogWriter::open({clock_, files_, tasks_, entropy_, telemetry_}, options);
+    append(*next, "after");
+    EXPECT_EQ(read().value_or({}), (std::vector<std::string>{"kept", "after"}));
+}
+
+TEST_F(Log, TheClockOfALogNeverGoesBack) {
+    Hlc ahead;
+    {
+        auto log = open(1);
+        log->observe(Hlc(UINT64_MAX));  // a peer ten years ahead: two seconds are believed
+        append(*log, "before");
+        ahead = recover(files_, directory_, cluster_, writer_)->last_hlc;
+    }
+    append(*open(2), "after");
+    EXPECT_GT(recover(files_, directory_, cluster_, writer_)->last_hlc, ahead);
 }
 
 TEST_F(Log, AMissingSegmentIsCorruptionAndAChangedPastIsNoticed) {

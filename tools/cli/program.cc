@@ -1,5 +1,8 @@
 #include "tools/cli/program.h"
 
+#include <algorithm>
+#include <string_view>
+
 namespace reeve::cli {
 
 CLI::App* verb(Program& program, CLI::App& parent, const std::string& name, const std::string& what,
@@ -26,11 +29,32 @@ void add_global_options(Program& program) {
     app.fallthrough();
 }
 
+namespace {
+
+/// The command as far as it was understood: "reeve job logs".
+std::string understood(const CLI::App& app) {
+    std::string out = app.get_name().empty() ? "reeve" : app.get_name();
+    for (const auto* sub : app.get_subcommands()) {
+        out += " " + understood(*sub);
+    }
+    return out;
+}
+
+}  // namespace
+
 int run_program(Program& program, int argc, char** argv) {
+    auto& options = program.context.options;
     try {
         program.app.parse(argc, argv);
+    } catch (const CLI::Success& help) {
+        return program.app.exit(help);
     } catch (const CLI::ParseError& error) {
-        return program.app.exit(error) == 0 ? exit_done : exit_usage;
+        // The flags after the mistake were not read any more.
+        options.json = options.json || std::any_of(argv, argv + argc, [](const char* word) {
+            return std::string_view(word) == "--json";
+        });
+        return program.context.fail({"usage", exit_usage, error.what(), "the command line does not parse",
+                                     understood(program.app) + " --help"});
     }
     return program.run ? program.run() : exit_usage;
 }

@@ -258,8 +258,9 @@ LogFacts facts_of(env::FileSystem& files, const eventlog::ClusterId& cluster, co
         out.damage = reader.error();
         return out;
     }
+    const auto limit = replay::declared_end(files, log.path);
     while (true) {
-        auto batch = reader->next(std::nullopt);
+        auto batch = limit ? reader->next(*limit) : Result<std::optional<eventlog::Batch>>(limit.error());
         if (!batch) {
             out.damage = batch.error();
             return out;
@@ -374,7 +375,7 @@ void add_filters(CLI::App& sub, Arguments& arguments) {
 }
 
 int run(int argc, char** argv) {
-    CLI::App app{"reeve-log looks into event logs: live, mirrored, copied or damaged. It changes nothing."};
+    CLI::App app{"reeve-log looks into event logs: live, mirrored, copied or damaged. It changes nothing.", "reeve-log"};
     Context context;
     cli::Program program{app, context, {}};
     cli::add_global_options(program);

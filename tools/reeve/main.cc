@@ -26,7 +26,7 @@ int run(int argc, char** argv) {
     if (argc > 1 && is_program(argv[1])) {
         return replace_with(argv[1], argc, argv);
     }
-    CLI::App app{"reeve runs the work of a small cluster, and keeps running it when any one machine is gone."};
+    CLI::App app{"reeve runs the work of a small cluster, and keeps running it when any one machine is gone.", "reeve"};
     Context context;
     Program program{app, context, {}};
     add_global_options(program);

@@ -17,6 +17,7 @@ constexpr std::size_t max_arguments = 1024;
 constexpr std::size_t max_list = 64;
 constexpr std::size_t max_name = 128;
 constexpr std::size_t max_key = 200;
+constexpr std::size_t max_program_in_type = 64;
 constexpr std::size_t max_stdin_bytes = 32 * 1024;
 constexpr std::int64_t max_timeout_s = 604'800;
 const std::vector<std::string> known_fields = {
@@ -425,7 +426,7 @@ std::variant<JobSpec, Rejection> read_document(std::string_view text, const Door
 
 std::string JobSpec::task_type() const {
     const auto& program = argv.empty() ? type : argv[0];
-    return type + ":" + program.substr(program.rfind('/') + 1);
+    return type + ":" + program.substr(program.rfind('/') + 1).substr(0, max_program_in_type);
 }
 
 std::variant<AcceptedDocument, Rejection> check_document(ByteView bytes, const DoorContext& context) {
