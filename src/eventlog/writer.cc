@@ -44,10 +44,18 @@ Status LogWriter::open_segment(SegmentNo number) {
     header.previous = position_;
     header.first_hlc = tick();
     last_made_ = number;
-    TRY_ASSIGN(file_, env_.files.open(options_.directory + "/" + segment_name(header.id), env::OpenMode::create_new));
-    TRY(file_->write_at(Offset(0), encode_header(header)));
-    TRY(file_->sync());
-    TRY(env_.files.sync_dir(options_.directory));
+    const std::string path = options_.directory + "/" + segment_name(header.id);
+    TRY_ASSIGN(file_, env_.files.open(path, env::OpenMode::create_new));
+    const auto begin = [&]() -> Status {
+        TRY(file_->write_at(Offset(0), encode_header(header)));
+        TRY(file_->sync());
+        return env_.files.sync_dir(options_.directory);
+    };
+    if (auto begun = begin(); !begun) {
+        // Nothing was declared in it: a full disk is not filled further with files that hold nothing.
+        static_cast<void>(env_.files.remove(path).has_value());
+        return begun;
+    }
     file_bytes_ = header_page_bytes;
     position_ = first_position(header);
     uid_ = segment_uid(options_.cluster, options_.writer, header.id);

@@ -77,6 +77,7 @@ private:
     void on(DoDuties& m) {
         duties_ = m.on;
         settled_once_ = false;
+        handed_.clear();
         renderer_.forget();
     }
     void on(RenderChanged& m) { renderer_.changed(m.jobs); }
@@ -153,7 +154,8 @@ private:
         if (bytes) {
             file.document = std::move(*bytes);
         } else if (bytes.error().code == Code::full || bytes.error().code == Code::invalid) {
-            file.unreadable = bytes.error().message;
+            file.unreadable = bytes.error().code == Code::full ? std::string(queue::document_too_large)
+                                                               : bytes.error().message;
         } else {
             handed_.erase(taken.job);
             settled_once_ = false;  // the share is in trouble: read again later

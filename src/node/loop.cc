@@ -9,6 +9,18 @@ constexpr std::size_t spec_cache_limit = 8192;
 constexpr std::size_t fold_group_events = 4096;
 constexpr milliseconds own_claim_scan_interval{60'000};
 constexpr milliseconds status_interval{2'000};
+constexpr milliseconds try_again_after{1'000};  // a full disk is not hammered
+constexpr std::string_view trouble_reply =
+    R"({"schema":"reeve.reply/v1","ok":false,"error":{"code":"unavailable","exit":8,)"
+    R"("message":"this node's own disk takes nothing: its event log or its view cannot be written",)"
+    R"("why":"see the daemon's log","fix":"make room where 'state' lies, then try again: reeve doctor"}})";
+
+/// What neither decides nor appends.
+bool harmless_in_trouble(const LoopMessage& message) {
+    return std::holds_alternative<LogsRead>(message) || std::holds_alternative<ShareAway>(message) ||
+           std::holds_alternative<Pushed>(message) || std::holds_alternative<ReplacedByAnother>(message) ||
+           std::holds_alternative<StopRequested>(message);
+}
 
 }  // namespace
 
@@ -47,6 +59,10 @@ int Loop::run() {
     append(std::move(started));
     commit();
     load_own_attempts();
+    if (!own_.empty()) {
+        env_.telemetry.log(env::Level::info, "compute",
+                           std::to_string(own_.size()) + " attempts were running here before this start");
+    }
     while (!stopping_) {
         turn();
     }
@@ -66,18 +82,27 @@ void Loop::turn() {
     dirty_ = false;
     now_ = env_.clock.mono_now();
     wall_ = env_.clock.wall_now();
-    for (auto& message : messages) {
-        handle(std::move(message));
+    if (in_trouble_ && now_ >= try_again_) {
+        leave_trouble();
     }
-    fold_mirrors();
-    serve_deferred();
-    if (!stopping_) {
+    for (auto& message : messages) {
+        if (!in_trouble_ || harmless_in_trouble(message)) {
+            handle(std::move(message));
+        } else if (const auto* request = std::get_if<env::ControlRequest>(&message)) {
+            links_.control.reply(request->id, as_bytes(trouble_reply));
+        }
+    }
+    if (!in_trouble_) {
+        fold_mirrors();
+        serve_deferred();
+    }
+    if (!stopping_ && !in_trouble_) {
         offer();
         dispatch();
         duties();
         health();
-        fence();
     }
+    fence();
     commit();
     if (now_ - last_life_ >= config_.heartbeat() / 2) {
         show_life();
@@ -167,7 +192,8 @@ Status Loop::catch_up_own_log() {
             break;
         }
         const projection::FoldInput input{config_.writer, batch->position_after, batch->events};
-        TRY(projection_.apply(std::span(&input, 1)));
+        TRY_ASSIGN(const auto applied, projection_.apply(std::span(&input, 1)));
+        note_changed(applied);
     }
     auto view = snapshot();
     nodes_ = view.nodes();
@@ -184,6 +210,10 @@ void Loop::fold_mirrors() {
         }
         if (auto done = fold_mirror(writer, remote); !done) {
             readers_.erase(writer);
+            if (done.error().code == Code::full) {
+                enter_trouble("projection: " + done.error().message);
+                return;
+            }
             const std::string problem = "mirror of " + writer.v + ": " + done.error().message;
             if (rejected_recently_.insert(problem).second) {
                 env_.telemetry.log(env::Level::error, "loop", problem);
@@ -262,17 +292,16 @@ void Loop::commit() {
     if (!events.empty()) {
         const projection::FoldInput input{config_.writer, position, events};
         auto applied = projection_.apply(std::span(&input, 1));
-        if (!applied) {
-            // The log is the truth and holds the events: stop, and let the next start fold them again.
-            env_.telemetry.log(env::Level::error, "loop", "projection: " + applied.error().message);
-            exit_status_ = exit_failed;
-            stopping_ = true;
-            return;
+        if (applied) {
+            note_changed(*applied);
+        } else {
+            view_failed(applied.error());  // the log is the truth and holds the events: they are folded later
         }
-        note_changed(*applied);
     }
     if (!appended) {
-        commit_failed(appended.error());
+        env_.telemetry.count("reeve_log_append_failures_total", 1);
+        append_failed();
+        enter_trouble("append: " + appended.error().message);
         return;
     }
     show_life();
@@ -293,25 +322,47 @@ void Loop::show_life() {
     static_cast<void>(links_.push.push(PushUpTo{writer_->position(), last_hlc_}).has_value());
 }
 
-void Loop::commit_failed(const Error& error) {
-    env_.telemetry.log(env::Level::error, "log", "append: " + error.message);
-    env_.telemetry.count("reeve_log_append_failures_total", 1);
+/// Nothing that was decided in this turn happened.
+void Loop::append_failed() {
     for (const auto& [request, reply] : replies_) {
-        const std::string answer =
-            R"({"schema":"reeve.reply/v1","ok":false,"error":{"code":"io","exit":8,)"
-            R"("message":"the event log of this node cannot be written","why":"see the daemon's log",)"
-            R"("fix":"reeve doctor"}})";
-        links_.control.reply(request, as_bytes(answer));
+        links_.control.reply(request, as_bytes(trouble_reply));
     }
     replies_.clear();
     sends_.clear();
-    // Nothing that was decided in this turn happened. Claims are found again by listing, outcomes are
-    // told again by the supervisor after a fresh connection, and what runs here is what the log says.
+}
+
+void Loop::view_failed(const Error& error) {
+    if (error.code == Code::full) {
+        enter_trouble("projection: " + error.message);
+        return;
+    }
+    // A store that cannot be written for another reason is built again by the next start.
+    env_.telemetry.log(env::Level::error, "loop", "projection: " + error.message);
+    exit_status_ = exit_failed;
+    stopping_ = true;
+}
+
+// Trouble: the own disk takes nothing. The loop turns on, shows life and answers, but decides nothing and
+// forgets what it was told: claims are found again by listing, outcomes and dropped files are told again.
+void Loop::enter_trouble(const std::string& what) {
+    env_.telemetry.log(env::Level::error, "loop", what);
+    in_trouble_ = true;
+    try_again_ = now_ + try_again_after;
+    supervisor_ready_ = false;
+}
+
+void Loop::leave_trouble() {
+    try_again_ = now_ + try_again_after;
+    in_trouble_ = false;
+    if (auto caught = catch_up_own_log(); !caught) {
+        view_failed(caught.error());
+        return;
+    }
     claims_in_flight_.clear();
     own_.clear();
     load_own_attempts();
-    next_scan_ = now_ + milliseconds(1000);
-    supervisor_ready_ = false;
+    next_scan_ = now_;
+    static_cast<void>(links_.bulk.push(DoDuties{duties_on_}).has_value());
     if (links_.supervisor != nullptr) {
         links_.supervisor->reconnect();
     }

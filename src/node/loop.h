@@ -68,7 +68,10 @@ private:
     Status catch_up_own_log();
     void commit();
     void show_life();
-    void commit_failed(const Error& error);
+    void append_failed();
+    void view_failed(const Error& error);
+    void enter_trouble(const std::string& what);
+    void leave_trouble();
     void note_changed(const projection::Applied& applied);
     void answer_shared();
     MonoTime next_wake() const;
@@ -176,6 +179,8 @@ private:
     MonoTime last_push_;         // last declared HEAD
     MonoTime last_life_;         // last word to the push task
     Hlc last_hlc_;               // of the own log
+    bool in_trouble_ = false;    // the own disk takes nothing
+    MonoTime try_again_;         // then: not before this
     Seq shared_seq_;
     bool share_ok_ = false;
     std::map<WriterId, eventlog::LogReader> readers_;

@@ -36,10 +36,6 @@ void Loop::load_own_attempts() {
             }
         }
     }
-    if (!own_.empty()) {
-        env_.telemetry.log(env::Level::info, "compute",
-                           std::to_string(own_.size()) + " attempts of this node are open by its log");
-    }
 }
 
 compute::LocalClaim Loop::local_claim(const AttemptId& attempt) {

@@ -431,7 +431,7 @@ std::string JobSpec::task_type() const {
 
 std::variant<AcceptedDocument, Rejection> check_document(ByteView bytes, const DoorContext& context) {
     if (bytes.size() > max_document_bytes) {
-        return Rejection{"", "the document is larger than 64 KiB; put data into files and name them"};
+        return Rejection{"", std::string(document_too_large)};
     }
     std::string_view text = as_text(bytes);
     if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {

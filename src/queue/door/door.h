@@ -18,6 +18,8 @@
 namespace reeve::queue {
 
 constexpr std::size_t max_document_bytes = 64 * 1024;
+constexpr std::string_view document_too_large =
+    "the document is larger than 64 KiB; put data into files and name them";
 
 struct AfterRule {
     JobId job;
