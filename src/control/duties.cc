@@ -22,9 +22,29 @@ struct Duty {
     void contest(AttemptNo name, events::Ending ending, const std::string& reason) {
         const AttemptId attempt{job, name};
         const auto kind = ending == events::Ending::failed ? share::TicketKind::ended : share::TicketKind::cancelled;
-        if (!view.foreign_claims.contains(attempt)) {
+        if (!told_for_its_holder(attempt)) {
             out.push_back(ContestAction{attempt, kind, {attempt, ending, reason}});
         }
+    }
+
+    /// True when another is known to hold the name: nothing is left to win. What a dead holder won and did
+    /// not write is written for it; a run counts as started, since only its owner may say that nothing ran.
+    bool told_for_its_holder(const AttemptId& name) {
+        const auto held = view.foreign_claims.find(name);
+        if (held == view.foreign_claims.end()) {
+            return false;
+        }
+        const auto& [writer, incarnation, nonce, kind] = held->second;
+        if (!view.all_logs_caught_up || !dead(writer)) {
+            return true;
+        }
+        if (kind == share::TicketKind::run) {
+            append(events::JobLost{name, writer, "claimed by " + writer.v + ", which is silent"});
+        } else {
+            const auto ending = kind == share::TicketKind::ended ? events::Ending::failed : events::Ending::cancelled;
+            append(events::JobEnded{name, ending, "won by " + writer.v + ", which is silent"});
+        }
+        return true;
     }
 
     void resolve_after() {
@@ -61,7 +81,7 @@ struct Duty {
             return;
         }
         for (const auto& [k, attempt] : row.attempts) {
-            if (attempt.finished || attempt.lost) {
+            if (attempt.finished || attempt.loss() != nullptr) {
                 continue;
             }
             for (const auto& [writer, mark] : attempt.starts) {
@@ -75,18 +95,7 @@ struct Duty {
     /// A claim counts as started: only its owner may say that nothing ran (V1).
     void claimed_by_the_dead() {
         const AttemptId attempt{job, now.attempt};
-        const auto held = view.foreign_claims.find(attempt);
-        if (held != view.foreign_claims.end()) {
-            if (!view.all_logs_caught_up || !dead(held->second.writer)) {
-                return;
-            }
-            const auto& owner = held->second.writer;
-            if (held->second.kind == share::TicketKind::run) {
-                append(events::JobLost{attempt, owner, "claimed by " + owner.v + ", which is silent"});
-            } else {
-                append(events::JobEnded{attempt, held->second.kind == share::TicketKind::ended ? events::Ending::failed : events::Ending::cancelled,
-                                        "won by " + owner.v + ", which is silent"});
-            }
+        if (told_for_its_holder(attempt)) {
             return;
         }
         const auto* known = row.attempt(now.attempt);

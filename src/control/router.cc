@@ -148,14 +148,19 @@ std::uint64_t tie_hash(const JobId& job, const NodeId& node) {
     return load_le<std::uint64_t>(sha256(w.view()).data());
 }
 
-/// Costs in steps of about 1/32, finer than nothing and coarser than noise: a strict weak order.
-std::int64_t cost_step(std::int64_t cost) {
-    std::int64_t step = 0;
-    while (cost >= 64) {
-        cost /= 2;
-        step += 32;
+/// Cheapest first; those within `tie_ppm` of the cheapest of their group go by hash of the job, so that
+/// near-equal nodes share the work and every machine orders them alike.
+void order_by_cost(const JobId& job, std::vector<events::OfferScore>& scores, std::uint32_t tie_ppm) {
+    std::sort(scores.begin(), scores.end(),
+              [](const auto& a, const auto& b) { return std::tie(a.cost_ms, a.node) < std::tie(b.cost_ms, b.node); });
+    for (auto group = scores.begin(); group != scores.end();) {
+        const auto most = group->cost_ms + group->cost_ms / million * tie_ppm + group->cost_ms % million * tie_ppm / million;
+        const auto end = std::find_if(group, scores.end(), [&](const auto& one) { return one.cost_ms > most; });
+        std::sort(group, end, [&](const auto& a, const auto& b) {
+            return std::tuple(tie_hash(job, a.node), a.node) < std::tuple(tie_hash(job, b.node), b.node);
+        });
+        group = end;
     }
-    return step + cost;
 }
 
 std::int64_t blend_of(const events::OfferScore& s, const RouterPolicy& p) {
@@ -188,11 +193,14 @@ std::vector<events::OfferScore> rank(const JobId& job, const queue::JobSpec& spe
     for (auto& one : in) {
         one.speed_ppm = static_cast<std::uint32_t>(std::max<std::int64_t>(best, 1) * million / std::max<std::int64_t>(one.expected_ms, 1));
     }
-    std::sort(in.begin(), in.end(), [&](const auto& a, const auto& b) {
-        const auto ka = policy.blend ? -blend_of(a, policy) : cost_step(a.cost_ms);
-        const auto kb = policy.blend ? -blend_of(b, policy) : cost_step(b.cost_ms);
-        return std::tuple(ka, tie_hash(job, a.node), a.node) < std::tuple(kb, tie_hash(job, b.node), b.node);
-    });
+    if (policy.blend) {
+        std::sort(in.begin(), in.end(), [&](const auto& a, const auto& b) {
+            return std::tuple(-blend_of(a, policy), tie_hash(job, a.node), a.node) <
+                   std::tuple(-blend_of(b, policy), tie_hash(job, b.node), b.node);
+        });
+    } else {
+        order_by_cost(job, in, policy.tie_ppm);
+    }
     std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.node < b.node; });
     in.insert(in.end(), out.begin(), out.end());
     if (in.size() > offer_candidates) {

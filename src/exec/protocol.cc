@@ -1,5 +1,7 @@
 #include "exec/protocol.h"
 
+#include "base/text.h"
+
 #include <algorithm>
 
 namespace reeve::exec {
@@ -140,7 +142,7 @@ void write_outcome(ByteWriter& out, const env::ExecOutcome& outcome) {
     out.i64(outcome.max_rss_kib);
     write_stream(out, outcome.out);
     write_stream(out, outcome.err);
-    out.text(std::string_view(outcome.error).substr(0, reason_limit_bytes));
+    out.text(clip_utf8(outcome.error, reason_limit_bytes));
 }
 
 bool read_outcome(ByteReader& in, env::ExecOutcome& outcome) {
@@ -194,7 +196,7 @@ Bytes encode(const ServerMessage& message) {
         const auto& refused = std::get<env::ExecRefused>(message);
         kind(out, Kind::refused);
         write_attempt(out, refused.attempt);
-        out.text(std::string_view(refused.reason).substr(0, reason_limit_bytes));
+        out.text(clip_utf8(refused.reason, reason_limit_bytes));
     }
     return std::move(out).take();
 }

@@ -230,7 +230,8 @@ private:
                                     {"stdout_bytes", m.finished.out.total_bytes},
                                     {"stderr_bytes", m.finished.err.total_bytes},
                                     {"missing_outputs", missing_}};
-        return context_.share.objects().put(following.prefix + "/result.json", as_bytes(result.dump(2))).has_value();
+        const auto text = result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+        return context_.share.objects().put(following.prefix + "/result.json", as_bytes(text)).has_value();
     }
 
     /// Declared outputs. One that the command did not write is named in result.json, not an error.

@@ -140,6 +140,7 @@ void Loop::handle(LoopMessage message) {
                 loop.env_.telemetry.log(env::Level::warning, "share", m.task + ": " + m.reason);
             }
             loop.share_ok_ = false;
+            loop.share_heard_ = true;
         }
         void operator()(Pushed& m) {
             loop.shared_seq_ = m.slot.last_seq;

@@ -183,6 +183,7 @@ private:
     MonoTime try_again_;         // then: not before this
     Seq shared_seq_;
     bool share_ok_ = false;
+    bool share_heard_ = false;   // a task has reached it, or failed to
     std::map<WriterId, eventlog::LogReader> readers_;
     std::map<WriterId, projection::NodeRow> nodes_;
     std::map<std::string, projection::SwitchRow> switches_;

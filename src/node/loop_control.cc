@@ -194,6 +194,7 @@ std::string Loop::submit(const env::ControlRequest& request, const SubmitArgumen
     const auto context = door_context(view, earlier);
     json answers = json::array();
     std::vector<std::pair<events::JobSubmitted, queue::JobSpec>> accepted;
+    std::map<JobId, Sha256> dedupes;  // of this submission
     for (std::size_t i = 0; i < arguments.documents.size(); ++i) {
         auto checked = queue::check_document(as_bytes(arguments.documents[i]), context);
         if (const auto* rejection = std::get_if<queue::Rejection>(&checked)) {
@@ -218,11 +219,15 @@ std::string Loop::submit(const env::ControlRequest& request, const SubmitArgumen
         }
         if (!good.spec.dedupe.empty()) {
             const auto row = view.job(submitted.job);
-            if (row && row->submission() != nullptr && row->spec_hash() != good.hash) {
+            const auto sibling = dedupes.find(submitted.job);
+            const bool differs = (row && row->submission() != nullptr && row->spec_hash() != good.hash) ||
+                                 (sibling != dedupes.end() && sibling->second != good.hash);
+            if (differs) {
                 return refuse({"conflict", 6, "another job stands under the dedupe key '" + good.spec.dedupe + "'",
                                "job " + submitted.job.text() + " has a different document",
                                "use another key (put the date in it), or submit the same document"});
             }
+            dedupes.emplace(submitted.job, good.hash);
             if (earlier.contains(submitted.job) || (row && row->submission() != nullptr)) {
                 answers.push_back({{"job", submitted.job.text()}, {"repeated", true}});
                 continue;

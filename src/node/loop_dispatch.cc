@@ -212,6 +212,10 @@ void Loop::on_claim(const ClaimAnswer& answer) {
     if (answer.holder) {
         pursued_.erase(attempt);
         foreign_claims_[attempt] = *answer.holder;
+        if (answer.holder->writer.empty() && rejected_recently_.insert(attempt.text()).second) {
+            append(events::Observation{"claim.unreadable", attempt.text(),
+                                       "what stands at this name is no ticket: nobody may run the attempt"});
+        }
         passed_over_.erase(attempt);
     } else if (!answer.request.only_look) {
         // Unknown or nobody's: a delayed link may still arrive, so it is pursued until somebody has it.

@@ -10,6 +10,7 @@ namespace {
 
 constexpr milliseconds duty_scan_interval{1'000};
 constexpr milliseconds health_interval{60'000};
+constexpr milliseconds first_word_patience{5'000};
 constexpr milliseconds inspect_again{5'000};
 constexpr std::size_t duty_scan_limit = 2000;
 
@@ -32,6 +33,7 @@ void Loop::on_logs(const RemoteLogs& logs, MonoTime at) {
     last_round_ = at;
     round_came_ = true;
     share_ok_ = true;
+    share_heard_ = true;
 }
 
 milliseconds Loop::silent_for(const WriterId& writer) const {
@@ -198,6 +200,9 @@ void Loop::do_duties_for(const projection::Snapshot& view, const JobId& job, con
 }
 
 void Loop::health() {
+    if (!share_heard_ && now_ - last_round_ < first_word_patience) {
+        return;  // nobody has looked at the share yet
+    }
     const std::string state = share_ok_ ? "ok" : "degraded: the share is away";
     if (state == health_state_ && now_ < next_health_) {
         return;

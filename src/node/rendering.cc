@@ -51,7 +51,7 @@ void Renderer::render(const JobId& job) {
             return;
         }
         place = observability::place_of(job, *row);
-        document = observability::job_document(job, *row).dump(2) + "\n";
+        document = observability::job_document(job, *row).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
         const auto rules = projection::rules_of_document(row->submission()->document);
         terminal = projection::is_terminal(projection::situation_of(*row, rules).state);
     }

@@ -150,7 +150,7 @@ Phase AttemptRow::phase() const {
             case Outcome::stopped: return Phase::stopped;
         }
     }
-    if (lost) {
+    if (loss() != nullptr) {
         return Phase::lost;
     }
     if (has_unreleased_start()) {
@@ -163,7 +163,17 @@ bool AttemptRow::unresolved() const {
     if (finished) {
         return false;
     }
-    return lost ? !lost->by_owner : has_unreleased_start();
+    const auto* mark = loss();
+    return mark != nullptr ? !mark->by_owner : has_unreleased_start();
+}
+
+const LostMark* AttemptRow::loss() const {
+    if (!lost) {
+        return nullptr;
+    }
+    const auto owner = starts.find(lost->owner);
+    const bool given_back = owner != starts.end() && owner->second.released && !lost->by_owner;
+    return given_back ? nullptr : &*lost;
 }
 
 bool AttemptRow::released() const {

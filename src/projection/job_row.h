@@ -82,6 +82,9 @@ struct AttemptRow {
     std::optional<FinishedMark> finished;
 
     Phase phase() const;
+    /// The word that it is lost, unless the owner has said since that nothing of it ran: only the owner
+    /// knows, and a release is its word.
+    const LostMark* loss() const;
     /// Some writer started it and has not released it.
     bool has_unreleased_start() const;
     /// Started by somebody, and neither ended nor declared lost by its owner: it may still be running.

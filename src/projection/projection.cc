@@ -55,11 +55,12 @@ IndexEntry place(const JobId& job, const Submission& submission, const queue::Jo
 
 void add_attempt(Contribution& out, const std::string& type, const AttemptRow& attempt) {
     const auto phase = attempt.phase();
-    if (!attempt.finished && !attempt.lost) {
+    const auto* loss = attempt.loss();
+    if (!attempt.finished && loss == nullptr) {
         return;
     }
-    const auto& stamp = attempt.finished ? attempt.finished->stamp : attempt.lost->stamp;
-    const NodeId node = attempt.finished ? attempt.finished->node : node_of(attempt.lost->owner);
+    const auto& stamp = attempt.finished ? attempt.finished->stamp : loss->stamp;
+    const NodeId node = attempt.finished ? attempt.finished->node : node_of(loss->owner);
     if (!valid_node_name(node.v)) {
         return;  // no writer of ours says so; a key is bounded
     }
@@ -118,7 +119,8 @@ public:
         for (const auto& [state, delta] : totals_) {
             const auto before = transaction_.get(table::totals, as_bytes(state));
             const auto now = static_cast<std::int64_t>(before ? from_be64(*before) : 0) + delta;
-            keep(transaction_.put(table::totals, as_bytes(state), be64(static_cast<std::uint64_t>(now))));
+            keep(now == 0 ? transaction_.erase(table::totals, as_bytes(state))
+                          : transaction_.put(table::totals, as_bytes(state), be64(static_cast<std::uint64_t>(now))));
         }
         for (const auto& input : inputs) {
             const CursorRow cursor{input.position, input.events.empty() ? Hlc(0) : input.events.back().hlc};

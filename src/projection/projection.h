@@ -131,7 +131,7 @@ private:
 
 struct Applied {
     std::set<JobId> changed;         // rows that changed
-    bool nodes_changed = false;      // nodes, switches or health
+    bool nodes_changed = false;      // nodes or switches
     std::size_t events = 0;
 };
 

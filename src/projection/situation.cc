@@ -9,7 +9,7 @@
 namespace reeve::projection {
 namespace {
 
-constexpr std::int64_t longest_backoff_ms = 3'600'000;
+constexpr std::int64_t longest_grown_backoff_ms = 3'600'000;
 
 struct Judge {
     const JobRow& row;
@@ -17,7 +17,7 @@ struct Judge {
     AttemptNo k;
 
     bool given_up(const AttemptRow& attempt) const {
-        return attempt.lost && !attempt.finished && row.cancel && row.cancel->give_up_lost;
+        return attempt.loss() != nullptr && !attempt.finished && row.cancel && row.cancel->give_up_lost;
     }
     bool open_fate(const AttemptRow& attempt) const { return attempt.unresolved() && !given_up(attempt); }
     bool any_unresolved(AttemptNo except = AttemptNo(0)) const {
@@ -29,13 +29,14 @@ struct Judge {
         return static_cast<std::uint32_t>(
             std::count_if(row.attempts.begin(), row.attempts.end(), [](const auto& one) {
                 const auto phase = one.second.phase();
-                return phase == Phase::lost || phase == Phase::timeout || phase == Phase::failed;
+                return phase == Phase::lost || phase == Phase::stopped || phase == Phase::timeout || phase == Phase::failed;
             }));
     }
     bool retry_allowed(Phase phase) const {
+        // A node that stopped the command because it was cut off lost it knowingly.
+        const bool lost = phase == Phase::lost || phase == Phase::stopped;
         const bool kind = (phase == Phase::failed && rules.retry_failed) ||
-                          (phase == Phase::timeout && rules.retry_timeout) ||
-                          (phase == Phase::lost && rules.retry_lost);
+                          (phase == Phase::timeout && rules.retry_timeout) || (lost && rules.retry_lost);
         return kind && used() <= rules.retry_max;
     }
 
@@ -61,10 +62,11 @@ struct Judge {
     }
     Situation retry(std::int64_t ended_ms, const std::string& what) const {
         std::int64_t backoff = rules.backoff_ms;
-        for (std::uint32_t i = 1; i < used() && backoff < longest_backoff_ms; ++i) {
+        const auto longest = std::max(rules.backoff_ms, longest_grown_backoff_ms);
+        for (std::uint32_t i = 1; i < used() && backoff < longest; ++i) {
             backoff *= 2;
         }
-        return open_next(ended_ms + std::min(backoff, longest_backoff_ms), "retry: " + what);
+        return open_next(ended_ms + std::min(backoff, longest), "retry: " + what);
     }
 
     Situation ended(const AttemptRow& attempt) const {
@@ -73,10 +75,8 @@ struct Judge {
         if (row.cancel) {
             return any_unresolved() ? make(JobState::lost, Next::ask_person, "an earlier attempt is lost") : cancel(k.next());
         }
-        if (phase == Phase::stopped) {
-            return open_next(hlc_ms(end.stamp.hlc), "stopped by its node");
-        }
         const std::string what = !end.error.empty()        ? "not started: " + end.error
+                                 : phase == Phase::stopped ? "stopped by its node, which was cut off"
                                  : phase == Phase::timeout ? "timed out after " + std::to_string(end.wall_ms) + " ms"
                                  : end.signal != 0         ? "ended by signal " + std::to_string(end.signal)
                                                            : "exit " + std::to_string(end.exit);
@@ -91,13 +91,14 @@ struct Judge {
     }
 
     Situation lost(const AttemptRow& attempt) const {
-        const std::string what = "lost: " + attempt.lost->reason;
-        const bool closed = attempt.lost->by_owner || given_up(attempt);
+        const auto& mark = *attempt.loss();
+        const std::string what = "lost: " + mark.reason;
+        const bool closed = mark.by_owner || given_up(attempt);
         if (row.cancel) {
             return closed && !any_unresolved() ? cancel(k.next()) : make(JobState::lost, Next::ask_person, what);
         }
         if (retry_allowed(Phase::lost)) {
-            return retry(hlc_ms(attempt.lost->stamp.hlc), what);
+            return retry(hlc_ms(mark.stamp.hlc), what);
         }
         if (rules.retry_lost && closed && !any_unresolved()) {
             return make(JobState::ending, Next::end_failed, what + ", retries used up");
@@ -139,7 +140,7 @@ Situation situation_of(const JobRow& row, const StateRules& rules) {
     if (attempt != nullptr && attempt->finished) {
         return judge.ended(*attempt);
     }
-    if (attempt != nullptr && attempt->lost) {
+    if (attempt != nullptr && attempt->loss() != nullptr) {
         return judge.lost(*attempt);
     }
     if (attempt != nullptr && attempt->has_unreleased_start()) {
@@ -147,8 +148,9 @@ Situation situation_of(const JobRow& row, const StateRules& rules) {
                           : judge.make(JobState::running, Next::wait_for_end);
     }
     if (attempt != nullptr && attempt->released()) {
-        if (row.cancel && !judge.any_unresolved()) {
-            return judge.cancel(judge.k.next());
+        if (row.cancel) {
+            return judge.any_unresolved() ? judge.make(JobState::lost, Next::ask_person, "an earlier attempt is lost")
+                                          : judge.cancel(judge.k.next());
         }
         return judge.open_next(0, "released");
     }

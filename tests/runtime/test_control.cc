@@ -220,7 +220,7 @@ TEST_F(Control, TheClientSaysWhyThereIsNoAnswer) {
     ASSERT_TRUE(server->next(in(seconds(20))));
     ASSERT_TRUE(server->next(in(seconds(20))));
     server.reset();
-    EXPECT_EQ(call.get().error().code, Code::unavailable);
+    EXPECT_EQ(call.get().error().code, Code::io);
 }
 
 }  // namespace

@@ -228,9 +228,7 @@ Result<std::unique_ptr<LmdbStore>> LmdbStore::open(const std::string& directory,
     TRY(status_of(mdb_env_open(environment, directory.c_str(), flags, file_mode), "open " + directory));
     int dead_readers = 0;
     TRY(status_of(mdb_reader_check(environment, &dead_readers), "look for dead readers of " + directory));
-    if (!options.read_only) {
-        TRY(store->fill_up(data_file));
-    }
+    TRY(options.read_only ? store->expect_whole(data_file) : store->fill_up(data_file));
     TRY(store->open_tables(tables));
     return store;
 }
@@ -244,6 +242,18 @@ Status LmdbStore::fill_up(const std::string& data_file) const {
     const auto size = std::filesystem::file_size(data_file, failed);
     if (!failed && size < used_bytes()) {
         std::filesystem::resize_file(data_file, used_bytes(), failed);
+    }
+    return failed ? Status(Error{Code::io, data_file + ": " + failed.message()}) : ok();
+}
+
+// A writer extends the file before the header that needs it, so the header is read first.
+Status LmdbStore::expect_whole(const std::string& data_file) const {
+    std::error_code failed;
+    const auto used = used_bytes();
+    const auto size = std::filesystem::file_size(data_file, failed);
+    if (!failed && size < used) {
+        return Error{Code::corrupt, data_file + " is cut short: " + std::to_string(size) + " of " +
+                                        std::to_string(used) + " bytes; its daemon builds it again at its next start"};
     }
     return failed ? Status(Error{Code::io, data_file + ": " + failed.message()}) : ok();
 }

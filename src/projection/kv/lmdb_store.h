@@ -47,6 +47,7 @@ private:
     friend class LmdbUse;
     LmdbStore(MDB_env* environment, Options options) : environment_(environment), options_(options) {}
     Status fill_up(const std::string& data_file) const;
+    Status expect_whole(const std::string& data_file) const;
     Status open_tables(std::span<const std::string_view> tables);
     Status begin(bool writing, MDB_txn*& transaction);
     Status grow_when_needed();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/text.h"
 #include "base/time_text.h"
 #include "queue/door/strict_json.h"
 
@@ -18,6 +19,7 @@ constexpr std::size_t max_list = 64;
 constexpr std::size_t max_name = 128;
 constexpr std::size_t max_key = 200;
 constexpr std::size_t max_program_in_type = 64;
+constexpr std::size_t max_quoted = 80;  // bytes of a key
 constexpr std::size_t max_stdin_bytes = 32 * 1024;
 constexpr std::int64_t max_timeout_s = 604'800;
 const std::vector<std::string> known_fields = {
@@ -44,6 +46,15 @@ std::size_t distance(const std::string& a, const std::string& b) {
 
 bool has_control(const std::string& text) {
     return std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; });
+}
+
+/// A key as a step of a JSON pointer (RFC 6901), cut where it is long.
+std::string pointer_step(std::string_view key) {
+    std::string out;
+    for (const char c : key.substr(0, max_quoted)) {
+        out += c == '~' ? std::string("~0") : c == '/' ? std::string("~1") : std::string(1, c);
+    }
+    return out;
 }
 
 bool plain_component(std::string_view part) {
@@ -84,7 +95,7 @@ private:
                 const auto nearest = *std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
                     return distance(a, key.substr(0, 40)) < distance(b, key.substr(0, 40));
                 });
-                refuse(at + "/" + key.substr(0, 80), "unknown field; the nearest known one is '" + nearest + "'");
+                refuse(at + "/" + pointer_step(key), "unknown field; the nearest known one is '" + nearest + "'");
             }
         }
     }
@@ -253,7 +264,7 @@ private:
             const bool letters = std::all_of(key.begin(), key.end(), [](char c) {
                 return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
             });
-            const std::string at = "/env/" + key.substr(0, 80);
+            const std::string at = "/env/" + pointer_step(key);
             if (key.empty() || !letters || (key[0] >= '0' && key[0] <= '9')) {
                 refuse(at, "a name is letters, digits and '_', not beginning with a digit");
             } else if (key.starts_with("REEVE_")) {
@@ -425,11 +436,13 @@ std::variant<JobSpec, Rejection> read_document(std::string_view text, const Door
 }  // namespace
 
 std::string JobSpec::task_type() const {
-    const auto& program = argv.empty() ? type : argv[0];
-    return type + ":" + program.substr(program.rfind('/') + 1).substr(0, max_program_in_type);
+    const std::string_view program = argv.empty() ? type : argv[0];
+    return type + ":" + std::string(clip_utf8(program.substr(program.rfind('/') + 1), max_program_in_type));
 }
 
-std::variant<AcceptedDocument, Rejection> check_document(ByteView bytes, const DoorContext& context) {
+namespace {
+
+std::variant<AcceptedDocument, Rejection> check_bytes(ByteView bytes, const DoorContext& context) {
     if (bytes.size() > max_document_bytes) {
         return Rejection{"", std::string(document_too_large)};
     }
@@ -437,8 +450,15 @@ std::variant<AcceptedDocument, Rejection> check_document(ByteView bytes, const D
     if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
         return Rejection{"", "the document is UTF-16; convert it: iconv -f UTF-16 -t UTF-8 job.json"};
     }
-    if (text.starts_with("\xEF\xBB\xBF")) {
-        text.remove_prefix(3);
+    constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+    if (text.starts_with(byte_order_mark)) {
+        text.remove_prefix(byte_order_mark.size());
+    }
+    if (text.starts_with(byte_order_mark)) {
+        return Rejection{"", "the document begins with two byte order marks; at most one is accepted"};
+    }
+    if (const auto nul = text.find('\0'); nul != std::string_view::npos) {
+        return Rejection{"", "not JSON at byte " + std::to_string(nul) + ": a NUL byte"};
     }
     auto read = read_document(text, context);
     if (auto* rejection = std::get_if<Rejection>(&read)) {
@@ -449,6 +469,17 @@ std::variant<AcceptedDocument, Rejection> check_document(ByteView bytes, const D
     out.canonical = canonical_of(out.spec).dump();
     out.hash = sha256(as_bytes(out.canonical));
     return out;
+}
+
+}  // namespace
+
+std::variant<AcceptedDocument, Rejection> check_document(ByteView bytes, const DoorContext& context) {
+    auto checked = check_bytes(bytes, context);
+    if (auto* rejection = std::get_if<Rejection>(&checked)) {
+        // What it quotes of the document may be cut within a character, or be none.
+        return Rejection{valid_utf8(rejection->field), valid_utf8(rejection->reason)};
+    }
+    return checked;
 }
 
 Result<JobSpec> parse_canonical(std::string_view canonical) {

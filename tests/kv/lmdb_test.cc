@@ -1,0 +1,205 @@
+// What only the store on disk promises: it is there after a restart, its map grows, and another process
+// may read beside the writer. Readers are child processes: one environment per path and process.
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <functional>
+
+#include "tests/kv/kv_world.h"
+
+namespace reeve::kv {
+namespace {
+
+constexpr std::uint64_t mebi = 1 << 20;
+
+/// A child process that waits for go(), runs `body`, and whose exit status is what `body` returned.
+class Child {
+public:
+    explicit Child(const std::function<int()>& body) {
+        EXPECT_EQ(::pipe(pipe_), 0);
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            char go = 0;
+            const bool told = ::read(pipe_[0], &go, 1) == 1;
+            ::_exit(told ? body() : 100);
+        }
+        ::close(pipe_[0]);
+    }
+    int go() {
+        EXPECT_EQ(::write(pipe_[1], "g", 1), 1);
+        ::close(pipe_[1]);
+        int status = -1;
+        EXPECT_EQ(::waitpid(pid_, &status, 0), pid_);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 200;
+    }
+
+private:
+    int pipe_[2] = {-1, -1};
+    pid_t pid_ = -1;
+};
+
+Result<std::unique_ptr<LmdbStore>> open_read_only(const std::string& directory) {
+    return LmdbStore::open(directory, names, {mebi, mebi, true});
+}
+
+void write_megabytes(Store& store, int megabytes) {
+    for (int i = 0; i < 10 * megabytes; ++i) {
+        fill(store, one, {{"key " + std::to_string(i), std::string(100'000, 'v')}});
+    }
+}
+
+TEST(Lmdb, RowsAreThereAfterAReopen) {
+    TempDir dir;
+    fill(*open_lmdb(dir / "store", {}), one, {{"a", "1"}, {"b", ""}});
+    auto store = open_lmdb(dir / "store", {});
+    EXPECT_EQ(all(*store, one), (RowList{{"a", "1"}, {"b", ""}}));
+    EXPECT_EQ(all(*store, two), RowList{});
+}
+
+TEST(Lmdb, TheMapGrowsWithWhatIsWritten) {
+    TempDir dir;
+    auto store = open_lmdb(dir / "store", small_map(mebi, 64 * mebi));
+    const auto before = store->map_bytes();
+    write_megabytes(*store, 8);
+    EXPECT_GT(store->map_bytes(), before);
+    EXPECT_EQ((*store->read())->count(one), 80u);
+    store.reset();
+    store = open_lmdb(dir / "store", small_map(mebi, 64 * mebi));
+    EXPECT_EQ(all(*store, one).size(), 80u) << "a file larger than the map that was asked for";
+}
+
+TEST(Lmdb, ATransactionThatFoundNoRoomFindsItWhenRepeated) {
+    TempDir dir;
+    auto store = open_lmdb(dir / "store", small_map(mebi, 64 * mebi));
+    const std::string value(3 * mebi, 'v');
+    int tries = 0;
+    for (bool done = false; !done; ++tries) {
+        ASSERT_LT(tries, 8);
+        auto t = std::move(*store->write());
+        const auto written = put(*t, one, "large", value);
+        done = written && t->commit();
+        EXPECT_TRUE(written || written.error().code == Code::full) << written.error().message;
+    }
+    EXPECT_GT(tries, 1);
+    EXPECT_EQ(get(**store->read(), one, "large"), value);
+}
+
+TEST(Lmdb, AFullStoreSaysSoAndKeepsWhatItHas) {
+    TempDir dir;
+    auto store = open_lmdb(dir / "store", small_map(mebi, mebi));
+    fill(*store, one, {{"a", "1"}});
+    for (int i = 0; i < 3; ++i) {
+        auto t = std::move(*store->write());
+        const auto refused = put(*t, one, "large", std::string(2 * mebi, 'v'));
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().code, Code::full);
+    }
+    EXPECT_EQ(all(*store, one), (RowList{{"a", "1"}}));
+    fill(*store, one, {{"b", "2"}});
+    EXPECT_EQ(all(*store, one), (RowList{{"a", "1"}, {"b", "2"}}));
+}
+
+TEST(Lmdb, AFullStoreCanBeCleared) {
+    TempDir dir;
+    auto store = open_lmdb(dir / "store", small_map(mebi, mebi));
+    for (int i = 0; i < 10'000; ++i) {
+        auto t = std::move(*store->write());
+        const auto written = put(*t, one, "key " + std::to_string(i), std::string(3000, 'v'));
+        if (!written || !t->commit()) {
+            break;
+        }
+    }
+    EXPECT_GT((*store->read())->count(one), 100u);
+    const auto cleared = store->clear();
+    ASSERT_TRUE(cleared) << cleared.error().message;
+    EXPECT_EQ(all(*store, one), RowList{});
+    fill(*store, one, {{"a", "1"}});
+}
+
+TEST(Lmdb, AnotherProcessReadsBesideTheWriterAndFollowsIt) {
+    TempDir dir;
+    Child child([&] {
+        const auto store = open_read_only(dir / "store");
+        if (!store) {
+            return 1;
+        }
+        auto t = (*store)->read();
+        return t && get(**t, one, "a") == "1" && (*t)->count(one) == 81 ? 0 : 2;
+    });
+    auto store = open_lmdb(dir / "store", small_map(mebi, 64 * mebi));
+    fill(*store, one, {{"a", "1"}});
+    write_megabytes(*store, 8);
+    EXPECT_EQ(child.go(), 0);
+    fill(*store, one, {{"b", "2"}});
+    EXPECT_EQ(get(**store->read(), one, "b"), "2");
+}
+
+TEST(Lmdb, AReaderTakesTheSizeToWhichAnotherProcessHasGrownTheMap) {
+    TempDir dir;
+    fill(*open_lmdb(dir / "store", small_map(mebi, 64 * mebi)), one, {{"a", "1"}});
+    Child writer([&] {
+        const auto store = LmdbStore::open(dir / "store", names, small_map(mebi, 64 * mebi));
+        if (!store) {
+            return 1;
+        }
+        write_megabytes(**store, 8);
+        return ::testing::Test::HasFailure() ? 2 : 0;
+    });
+    auto reader = open_read_only(dir / "store");
+    ASSERT_TRUE(reader) << reader.error().message;
+    auto held = (*reader)->read();
+    ASSERT_TRUE(held);
+    ASSERT_EQ(writer.go(), 0);
+    const auto beside = (*reader)->read();
+    ASSERT_FALSE(beside) << "the map cannot move under an open read";
+    EXPECT_EQ(beside.error().code, Code::unavailable);
+    EXPECT_EQ((*held)->count(one), 1u);
+    held->reset();
+    EXPECT_EQ(all(**reader, one).size(), 81u);
+}
+
+TEST(Lmdb, AReaderOfWhatIsNotThereIsToldSoAndMakesNothing) {
+    TempDir dir;
+    const auto absent = open_read_only(dir / "absent");
+    ASSERT_FALSE(absent);
+    EXPECT_EQ(absent.error().code, Code::not_found);
+    EXPECT_FALSE(std::filesystem::exists(dir / "absent"));
+    ASSERT_TRUE(LmdbStore::open(dir / "older", std::span(names).first(1), {}));
+    const auto incomplete = open_read_only(dir / "older");
+    ASSERT_FALSE(incomplete);
+    EXPECT_EQ(incomplete.error().code, Code::not_found) << incomplete.error().message;
+}
+
+TEST(Lmdb, AFileThatIsNoStoreIsCorrupt) {
+    TempDir dir;
+    std::filesystem::create_directories(dir / "store");
+    std::ofstream(dir / "store/data.mdb") << std::string(100'000, 'x');
+    for (const bool read_only : {false, true}) {
+        const auto store = LmdbStore::open(dir / "store", names, {mebi, mebi, read_only});
+        ASSERT_FALSE(store);
+        EXPECT_EQ(store.error().code, Code::corrupt) << store.error().message;
+    }
+}
+
+TEST(Lmdb, AFileCutBehindItsHeaderDoesNotKillTheProcess) {  // I9
+    TempDir dir;
+    {
+        auto store = open_lmdb(dir / "store", small_map(mebi, 64 * mebi));
+        write_megabytes(*store, 2);
+    }
+    std::filesystem::resize_file(dir / "store/data.mdb", 3 * 4096);
+    Child child([&] {
+        const auto store = LmdbStore::open(dir / "store", names, small_map(mebi, 64 * mebi));
+        if (!store) {
+            return 0;
+        }
+        auto t = (*store)->read();
+        return !t || rows_from(**t, one, "").size() == 20 || !(*t)->status() || (*store)->clear() ? 0 : 1;
+    });
+    EXPECT_EQ(child.go(), 0);
+}
+
+}  // namespace
+}  // namespace reeve::kv
