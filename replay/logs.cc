@@ -1,8 +1,8 @@
 #include "replay/logs.h"
 
 #include <algorithm>
-#include <utility>
 #include <tuple>
+#include <utility>
 
 namespace reeve::replay {
 namespace {
@@ -29,7 +29,8 @@ Result<eventlog::SegmentHeader> header_of(env::FileSystem& files, const std::str
 }
 
 /// The first whole header of a directory; nothing when it holds no segment.
-Result<std::optional<eventlog::SegmentHeader>> first_header(env::FileSystem& files, const std::string& directory) {
+Result<std::optional<eventlog::SegmentHeader>> first_header(env::FileSystem& files,
+                                                            const std::string& directory) {
     TRY_ASSIGN(const auto segments, segments_in(files, directory));
     std::optional<Error> damaged;
     for (const auto& segment : segments) {
@@ -55,8 +56,8 @@ Result<bool> is_directory(env::FileSystem& files, const std::string& path) {
     return info && info->kind == FileKind::directory;
 }
 
-/// Every writer's directory below `directory`. A log without one whole header belongs to the set by its
-/// name: reading it reports the damage.
+/// Every writer's directory below `directory`. A log without one whole header belongs to the set by
+/// its name: reading it reports the damage.
 Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory) {
     LogSet out;
     bool known = false;
@@ -101,7 +102,8 @@ Result<LogSet> find_logs(env::FileSystem& files, const std::string& path) {
     return side_by_side(files, nested ? path + "/log" : path);
 }
 
-Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files, const std::string& path) {
+Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files,
+                                                          const std::string& path) {
     std::optional<eventlog::HeadSlot> greatest;
     TRY_ASSIGN(const auto entries, files.list(path));
     for (const auto& entry : entries) {
@@ -110,8 +112,9 @@ Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files
             continue;
         }
         const auto slot = eventlog::read_head(files, path + "/" + entry.name);
-        const bool newer = slot && *slot && (!greatest || std::pair((*slot)->incarnation, (*slot)->counter) >
-                                                              std::pair(greatest->incarnation, greatest->counter));
+        const bool newer = slot && *slot &&
+                           (!greatest || std::pair((*slot)->incarnation, (*slot)->counter) >
+                                             std::pair(greatest->incarnation, greatest->counter));
         greatest = newer ? *slot : greatest;
     }
     return greatest ? std::optional(eventlog::position_of(*greatest)) : std::nullopt;
@@ -120,7 +123,8 @@ Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files
 Result<MergedReader> MergedReader::open(env::FileSystem& files, const LogSet& set) {
     MergedReader out(files);
     for (const auto& log : set.logs) {
-        TRY_ASSIGN(auto reader, eventlog::LogReader::open(files, log.path, set.cluster, log.writer));
+        TRY_ASSIGN(auto reader,
+                   eventlog::LogReader::open(files, log.path, set.cluster, log.writer));
         out.streams_.push_back({log.path, std::move(reader), {}, 0, false});
     }
     return out;
@@ -135,7 +139,8 @@ bool MergedReader::fill(Stream& stream) {
         return false;
     }
     const auto limit = declared_end(*files_, stream.path);
-    auto batch = limit ? stream.reader.next(*limit) : Result<std::optional<eventlog::Batch>>(limit.error());
+    auto batch =
+        limit ? stream.reader.next(*limit) : Result<std::optional<eventlog::Batch>>(limit.error());
     if (!batch) {
         stream.damaged = true;
         damage_.push_back(std::move(batch).error());

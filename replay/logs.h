@@ -19,10 +19,10 @@ struct LogDirectory {
     std::string path;
 };
 
-/// How far a shared or mirrored log is declared: the greatest HEAD beside it. Nothing for an owner's own
-/// directory, which has none and is read to its last whole batch.
-Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files, const std::string& path);
-
+/// How far a shared or mirrored log is declared: the greatest HEAD beside it. Nothing for an
+/// owner's own directory, which has none and is read to its last whole batch.
+Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files,
+                                                          const std::string& path);
 
 struct LogSet {
     eventlog::ClusterId cluster{};
@@ -31,8 +31,8 @@ struct LogSet {
 
 /// What stands at `path`: a directory of writers, the state directory of a writer (its "log" is
 /// taken), the share ("log" too), or one writer's directory. The cluster is the one that the first
-/// whole segment header names. Code::not_found: no log there. Code::corrupt: segments, but no header
-/// of them verifies.
+/// whole segment header names. Code::not_found: no log there. Code::corrupt: segments, but no
+/// header of them verifies.
 Result<LogSet> find_logs(env::FileSystem& files, const std::string& path);
 
 /// Events of several logs in the order of (hlc, writer, seq). Owned by one task.
@@ -56,7 +56,8 @@ private:
     explicit MergedReader(env::FileSystem& files) : files_(&files) {}
     bool fill(Stream& stream);
 
-    env::FileSystem* files_;    std::vector<Stream> streams_;
+    env::FileSystem* files_;
+    std::vector<Stream> streams_;
     std::vector<Error> damage_;
 };
 

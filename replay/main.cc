@@ -57,8 +57,10 @@ Result<LogSet> logs_of(Context& context, env::FileSystem& files, const Arguments
 json cut_json(const projection::Cut& cut) {
     json out = json::object();
     for (const auto& [writer, row] : cut) {
-        out[writer.v] = {{"incarnation", row.position.incarnation.v}, {"segment", row.position.segment.v},
-                         {"end", row.position.end.v},                 {"seq", row.position.seq.v},
+        out[writer.v] = {{"incarnation", row.position.incarnation.v},
+                         {"segment", row.position.segment.v},
+                         {"end", row.position.end.v},
+                         {"seq", row.position.seq.v},
                          {"sha256", to_hex(row.position.hash)}};
     }
     return out;
@@ -89,13 +91,15 @@ struct Rebuilt {
     double seconds = 0;
 };
 
-Result<Rebuilt> rebuild(env::FileSystem& files, const LogSet& set, const Bound& bound, const std::string& into) {
+Result<Rebuilt> rebuild(env::FileSystem& files, const LogSet& set, const Bound& bound,
+                        const std::string& into) {
     Rebuilt out;
     if (into.empty()) {
         out.store = std::make_unique<kv::MapStore>(Projection::table_names().size());
     } else {
         if (files.info(into)) {
-            return Error{Code::conflict, into + " exists: a rebuilt projection goes into a directory of its own"};
+            return Error{Code::conflict,
+                         into + " exists: a rebuilt projection goes into a directory of its own"};
         }
         TRY_ASSIGN(out.store, kv::LmdbStore::open(into, Projection::table_names(), {}));
     }
@@ -118,20 +122,23 @@ json jobs_json(const projection::Snapshot& snapshot) {
 void print_jobs(const Context& context, const json& lines) {
     cli::Table table({"JOB", "STATE", "NODE", "NAME", "REASON"});
     for (const auto& line : lines) {
-        table.row({line.value("job", ""), line.value("state", ""), line.value("node", "-"), line.value("name", ""),
-                   line.value("reason", "")});
+        table.row({line.value("job", ""), line.value("state", ""), line.value("node", "-"),
+                   line.value("name", ""), line.value("reason", "")});
     }
     table.print(context.options);
 }
 
 int fail(const Context& context, const Error& error) {
-    return context.fail(error, error.code == Code::corrupt
-                                   ? "reeve log verify names every damaged log; another writer's mirror may hold it whole"
-                                   : "reeve replay --help");
+    return context.fail(
+        error,
+        error.code == Code::corrupt
+            ? "reeve log verify names every damaged log; another writer's mirror may hold it whole"
+            : "reeve replay --help");
 }
 
 /// run, and until: the difference is the bound.
-int rebuild_and_print(Context& context, const Arguments& arguments, const Bound& bound, const char* schema) {
+int rebuild_and_print(Context& context, const Arguments& arguments, const Bound& bound,
+                      const char* schema) {
     runtime::PosixFileSystem files;
     auto set = logs_of(context, files, arguments);
     if (!set) {
@@ -170,8 +177,8 @@ int rebuild_and_print(Context& context, const Arguments& arguments, const Bound&
         fmt::print("until   {}\n", rfc3339(*bound.until_ms));
     }
     fmt::print("cut     {}\ndigest  {}\nevents  {} ({}) in {:.3f} s\njobs    {}\n", cut_text(cut),
-               to_hex(snapshot->digest()), rebuilt->folded.events, cli::human_bytes(rebuilt->folded.bytes),
-               rebuilt->seconds, totals_text(totals));
+               to_hex(snapshot->digest()), rebuilt->folded.events,
+               cli::human_bytes(rebuilt->folded.bytes), rebuilt->seconds, totals_text(totals));
     if (arguments.jobs) {
         print_jobs(context, jobs);
     }
@@ -199,7 +206,8 @@ std::vector<std::string> differing_views(const Verification& result) {
     return out;
 }
 
-Result<Verification> verify_state(env::FileSystem& files, const std::string& state, const std::string& logs) {
+Result<Verification> verify_state(env::FileSystem& files, const std::string& state,
+                                  const std::string& logs) {
     TRY_ASSIGN(const auto set, find_logs(files, logs.empty() ? state : logs));
     TRY_ASSIGN(auto claim, read_claim(state + "/projection"));
     return verify(files, set, std::move(claim));
@@ -236,20 +244,26 @@ int verify_all(Context& context, const Arguments& arguments) {
         exit = result->equal() ? exit : cli::exit_verification;
         documents.push_back(verification_json(state, *result));
         if (!context.options.json) {
-            fmt::print("{}  {}\n  cut     {}\n  digest  {}{}\n  events  {}\n", result->equal() ? "equal " : "DIFFER",
-                       state, cut_text(result->claimed.cut), to_hex(result->claimed.digest),
-                       result->equal() ? "" : ", replayed " + to_hex(result->replayed.digest), result->folded.events);
+            fmt::print("{}  {}\n  cut     {}\n  digest  {}{}\n  events  {}\n",
+                       result->equal() ? "equal " : "DIFFER", state, cut_text(result->claimed.cut),
+                       to_hex(result->claimed.digest),
+                       result->equal() ? "" : ", replayed " + to_hex(result->replayed.digest),
+                       result->folded.events);
             for (const auto& view : differing_views(*result)) {
                 fmt::print("  differs {}\n", view);
             }
         }
     }
     if (context.options.json) {
-        context.print({{"schema", "reeve.replay_verify/v1"}, {"equal", exit == cli::exit_done}, {"writers", documents}});
+        context.print({{"schema", "reeve.replay_verify/v1"},
+                       {"equal", exit == cli::exit_done},
+                       {"writers", documents}});
     }
     if (exit != cli::exit_done && !context.options.json) {
-        fmt::print(stderr, "error: a view is not what its logs say\n"
-                           "  fix: stop that daemon, remove its projection directory, start it: it is built again\n");
+        fmt::print(stderr,
+                   "error: a view is not what its logs say\n"
+                   "  fix: stop that daemon, remove its projection directory, start it: it is "
+                   "built again\n");
     }
     return exit;
 }
@@ -265,7 +279,10 @@ json differences(const json& before, const json& after) {
         const auto job = line.value("job", "");
         const auto was = old.contains(job) ? old[job].value("state", "") : "absent";
         if (!old.contains(job) || old[job] != line) {
-            out.push_back({{"job", job}, {"name", line.value("name", "")}, {"from", was}, {"to", line.value("state", "")},
+            out.push_back({{"job", job},
+                           {"name", line.value("name", "")},
+                           {"from", was},
+                           {"to", line.value("state", "")},
                            {"node", line.value("node", "")}});
         }
     }
@@ -309,51 +326,63 @@ int diff(Context& context, const Arguments& arguments) {
         }
     }
     if (context.options.json) {
-        context.print({{"schema", "reeve.replay_diff/v1"}, {"from", rfc3339(before->ms)}, {"to", rfc3339(after->ms)},
-                       {"differing_views", views}, {"jobs", jobs}});
+        context.print({{"schema", "reeve.replay_diff/v1"},
+                       {"from", rfc3339(before->ms)},
+                       {"to", rfc3339(after->ms)},
+                       {"differing_views", views},
+                       {"jobs", jobs}});
         return cli::exit_done;
     }
-    fmt::print("from  {}\nto    {}\nviews that differ: {}\n", rfc3339(before->ms), rfc3339(after->ms),
+    fmt::print("from  {}\nto    {}\nviews that differ: {}\n", rfc3339(before->ms),
+               rfc3339(after->ms),
                views.empty() ? "none" : fmt::format("{}", fmt::join(views, ", ")));
     cli::Table table({"JOB", "FROM", "TO", "NODE", "NAME"});
     for (const auto& line : jobs) {
-        table.row({line.value("job", ""), line.value("from", ""), line.value("to", ""), line.value("node", ""),
-                   line.value("name", "")});
+        table.row({line.value("job", ""), line.value("from", ""), line.value("to", ""),
+                   line.value("node", ""), line.value("name", "")});
     }
     table.print(context.options);
     return cli::exit_done;
 }
 
-CLI::App* replay_verb(cli::Program& program, Arguments& arguments, const std::string& name, const std::string& what,
-                      const std::string& example, std::function<int()> run) {
+CLI::App* replay_verb(cli::Program& program, Arguments& arguments, const std::string& name,
+                      const std::string& what, const std::string& example,
+                      std::function<int()> run) {
     auto* sub = cli::verb(program, program.app, name, what, example, std::move(run));
     sub->add_option("--logs", arguments.logs,
-                    "a directory of event logs, one a writer: a state directory, the share, a copy (default: this node's)");
+                    "a directory of event logs, one a writer: a state directory, the share, a copy "
+                    "(default: this node's)");
     return sub;
 }
 
 int run(int argc, char** argv) {
-    CLI::App app{"reeve-replay rebuilds the cluster's state from its event logs. It changes nothing.", "reeve-replay"};
+    CLI::App app{
+        "reeve-replay rebuilds the cluster's state from its event logs. It changes nothing.",
+        "reeve-replay"};
     Context context;
     cli::Program program{app, context, {}};
     cli::add_global_options(program);
     app.footer(cli::exit_status_help);
     Arguments arguments;
-    auto* whole = replay_verb(program, arguments, "run", "Rebuild from the first event to the last",
-                              "reeve replay run --logs /mnt/nas/reeve",
-                              [&] { return rebuild_and_print(context, arguments, {}, "reeve.replay/v1"); });
+    auto* whole =
+        replay_verb(program, arguments, "run", "Rebuild from the first event to the last",
+                    "reeve replay run --logs /mnt/nas/reeve",
+                    [&] { return rebuild_and_print(context, arguments, {}, "reeve.replay/v1"); });
     whole->add_option("--into", arguments.into, "leave the projection in this new directory");
     whole->add_flag("--jobs", arguments.jobs, "list the jobs");
-    auto* check = replay_verb(program, arguments, "verify", "Compare a daemon's view with its logs, at its own cut",
-                              "reeve replay verify", [&] { return verify_all(context, arguments); });
+    auto* check = replay_verb(
+        program, arguments, "verify", "Compare a daemon's view with its logs, at its own cut",
+        "reeve replay verify", [&] { return verify_all(context, arguments); });
     check->add_option("--against", arguments.against,
                       "state directory of a writer (default: every writer of this node)");
-    auto* past = replay_verb(program, arguments, "until", "The state as it was at a moment",
-                             "reeve replay until -10m --jobs", [&] { return until(context, arguments); });
-    past->add_option("TIME", arguments.until, "RFC 3339 in UTC, or -90s, -10m, -2h, -1d")->required();
+    auto* past =
+        replay_verb(program, arguments, "until", "The state as it was at a moment",
+                    "reeve replay until -10m --jobs", [&] { return until(context, arguments); });
+    past->add_option("TIME", arguments.until, "RFC 3339 in UTC, or -90s, -10m, -2h, -1d")
+        ->required();
     past->add_flag("--jobs", arguments.jobs, "list the jobs");
-    auto* two = replay_verb(program, arguments, "diff", "What changed between two moments", "reeve replay diff -1h now",
-                            [&] { return diff(context, arguments); });
+    auto* two = replay_verb(program, arguments, "diff", "What changed between two moments",
+                            "reeve replay diff -1h now", [&] { return diff(context, arguments); });
     two->add_option("FROM", arguments.from, "a moment")->required();
     two->add_option("TO", arguments.to, "a later moment")->required();
     return cli::run_program(program, argc, argv);

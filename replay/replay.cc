@@ -18,9 +18,9 @@ public:
     Folder(Projection& into, WriterId writer) : into_(into), writer_(std::move(writer)) {}
 
     Status add(eventlog::Batch batch, const std::optional<std::int64_t>& until_ms) {
-        const auto late = std::find_if(batch.events.begin(), batch.events.end(), [&](const events::Event& event) {
-            return until_ms && hlc_ms(event.hlc) > *until_ms;
-        });
+        const auto late = std::find_if(
+            batch.events.begin(), batch.events.end(),
+            [&](const events::Event& event) { return until_ms && hlc_ms(event.hlc) > *until_ms; });
         ended_ = late != batch.events.end();
         if (late == batch.events.begin()) {
             return ok();
@@ -54,9 +54,9 @@ private:
     bool ended_ = false;  // the moment lies behind
 };
 
-Result<Folded> fold_log(env::FileSystem& files, const eventlog::ClusterId& cluster, const LogDirectory& log,
-                        const std::optional<eventlog::LogPosition>& limit, const std::optional<std::int64_t>& until_ms,
-                        Projection& into) {
+Result<Folded> fold_log(env::FileSystem& files, const eventlog::ClusterId& cluster,
+                        const LogDirectory& log, const std::optional<eventlog::LogPosition>& limit,
+                        const std::optional<std::int64_t>& until_ms, Projection& into) {
     TRY_ASSIGN(auto reader, eventlog::LogReader::open(files, log.path, cluster, log.writer));
     Folder folder(into, log.writer);
     while (!folder.ended()) {
@@ -80,13 +80,16 @@ Claim claim_of(const projection::Snapshot& snapshot) {
 
 }  // namespace
 
-Result<Folded> fold(env::FileSystem& files, const LogSet& set, const Bound& bound, Projection& into) {
+Result<Folded> fold(env::FileSystem& files, const LogSet& set, const Bound& bound,
+                    Projection& into) {
     if (bound.cut) {
         for (const auto& [writer, row] : *bound.cut) {
-            const bool there = std::any_of(set.logs.begin(), set.logs.end(),
-                                           [&](const LogDirectory& log) { return log.writer == writer; });
+            const bool there =
+                std::any_of(set.logs.begin(), set.logs.end(),
+                            [&](const LogDirectory& log) { return log.writer == writer; });
             if (!there && row.position.seq.v > 0) {
-                return Error{Code::not_found, "the log of " + writer.v + " is missing, and the cut needs it"};
+                return Error{Code::not_found,
+                             "the log of " + writer.v + " is missing, and the cut needs it"};
             }
         }
     }
@@ -114,7 +117,8 @@ Result<Claim> read_claim(const std::string& projection_directory) {
     for (int i = 0; i < tries; ++i) {
         kv::LmdbStore::Options how;
         how.read_only = true;
-        TRY_ASSIGN(auto store, kv::LmdbStore::open(projection_directory, Projection::table_names(), how));
+        TRY_ASSIGN(auto store,
+                   kv::LmdbStore::open(projection_directory, Projection::table_names(), how));
         auto transaction = store->read();
         if (transaction) {
             return claim_of(projection::Snapshot(std::move(*transaction)));
@@ -128,7 +132,8 @@ Result<Claim> read_claim(const std::string& projection_directory) {
 }
 
 bool Verification::equal() const {
-    return claimed.digest == replayed.digest && projection::cut_name(claimed.cut) == projection::cut_name(replayed.cut);
+    return claimed.digest == replayed.digest &&
+           projection::cut_name(claimed.cut) == projection::cut_name(replayed.cut);
 }
 
 Result<Verification> verify(env::FileSystem& files, const LogSet& set, Claim claimed) {

@@ -25,9 +25,10 @@ struct Folded {
     std::uint64_t bytes = 0;  // of whole batches
 };
 
-/// Folds the logs into an empty projection. Code::corrupt with file, offset and reason where a log does
-/// not verify, or ends before the bound's cut; what was folded until then stays folded.
-Result<Folded> fold(env::FileSystem& files, const LogSet& set, const Bound& bound, projection::Projection& into);
+/// Folds the logs into an empty projection. Code::corrupt with file, offset and reason where a log
+/// does not verify, or ends before the bound's cut; what was folded until then stays folded.
+Result<Folded> fold(env::FileSystem& files, const LogSet& set, const Bound& bound,
+                    projection::Projection& into);
 
 /// What a store says of itself at one moment.
 struct Claim {

@@ -4,7 +4,8 @@
 
 namespace reeve {
 
-static_assert(std::endian::native == std::endian::little, "the formats are read and written in place");
+static_assert(std::endian::native == std::endian::little,
+              "the formats are read and written in place");
 
 std::string to_hex(ByteView bytes) {
     static constexpr char digits[] = "0123456789abcdef";

@@ -30,7 +30,8 @@ inline std::string_view as_text(ByteView bytes) {
 template <std::integral T>
 T load_le(const std::uint8_t* p) {
     T v;
-    std::memcpy(&v, p, sizeof v);  // all supported machines are little endian (asserted in bytes.cc)
+    std::memcpy(&v, p,
+                sizeof v);  // all supported machines are little endian (asserted in bytes.cc)
     return v;
 }
 template <std::integral T>

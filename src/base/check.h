@@ -15,9 +15,9 @@ namespace reeve::base {
 
 /// A relation that only a defect of this program can violate. Always on. What the world can violate
 /// (input, disks, peers) is a Result, never a CHECK.
-#define CHECK(relation)                                                        \
-    do {                                                                       \
-        if (!(relation)) {                                                     \
-            ::reeve::base::check_failed(#relation, __FILE__, __LINE__);        \
-        }                                                                      \
+#define CHECK(relation)                                                 \
+    do {                                                                \
+        if (!(relation)) {                                              \
+            ::reeve::base::check_failed(#relation, __FILE__, __LINE__); \
+        }                                                               \
     } while (false)

@@ -15,9 +15,7 @@ int crockford_value(char c) {
 
 }  // namespace
 
-NodeId node_of(const WriterId& writer) {
-    return NodeId(writer.v.substr(0, writer.v.find('.')));
-}
+NodeId node_of(const WriterId& writer) { return NodeId(writer.v.substr(0, writer.v.find('.'))); }
 
 bool valid_node_name(std::string_view name) {
     if (name.empty() || name.size() > 32 || name[0] < 'a' || name[0] > 'z') {
@@ -44,8 +42,9 @@ std::string JobId::text() const {
         int value = 0;
         for (int bit = 0; bit < 5; ++bit) {
             const int position = static_cast<int>(i) * 5 + bit - 2;  // bit of the 128, from the top
-            const bool set = position >= 0 &&
-                             ((bytes[static_cast<std::size_t>(position) / 8] >> (7 - position % 8)) & 1) != 0;
+            const bool set =
+                position >= 0 &&
+                ((bytes[static_cast<std::size_t>(position) / 8] >> (7 - position % 8)) & 1) != 0;
             value = value * 2 + (set ? 1 : 0);
         }
         out[i] = crockford[static_cast<std::size_t>(value)];
@@ -62,8 +61,9 @@ std::int64_t JobId::ms() const {
 }
 
 Result<JobId> JobId::parse(std::string_view text) {
-    const Error bad{Code::invalid, "'" + std::string(text.substr(0, 40)) +
-                                       "' is not a job id (26 characters of 0-9 A-Z without I L O U)"};
+    const Error bad{Code::invalid,
+                    "'" + std::string(text.substr(0, 40)) +
+                        "' is not a job id (26 characters of 0-9 A-Z without I L O U)"};
     if (text.size() != ulid_chars || crockford_value(text[0]) < 0 || crockford_value(text[0]) > 7) {
         return bad;
     }
@@ -93,12 +93,11 @@ JobId JobId::make(std::int64_t ms, const std::array<std::uint8_t, 10>& random) {
     return id;
 }
 
-std::string AttemptId::text() const {
-    return job.text() + ".a" + std::to_string(attempt.v);
-}
+std::string AttemptId::text() const { return job.text() + ".a" + std::to_string(attempt.v); }
 
 Result<AttemptId> AttemptId::parse(std::string_view text) {
-    const Error bad{Code::invalid, "'" + std::string(text.substr(0, 60)) + "' is not an attempt (<job>.a<k>)"};
+    const Error bad{Code::invalid,
+                    "'" + std::string(text.substr(0, 60)) + "' is not an attempt (<job>.a<k>)"};
     if (text.size() < ulid_chars + 3 || text.substr(ulid_chars, 2) != ".a") {
         return bad;
     }

@@ -1,7 +1,8 @@
 #pragma once
 
 // Every identifier of the system, each a type of its own: two integers of one type in a parameter
-// list are a defect. All are values, ordered and hashable; text forms are canonical (one text per id).
+// list are a defect. All are values, ordered and hashable; text forms are canonical (one text per
+// id).
 
 #include <array>
 #include <compare>
@@ -23,11 +24,11 @@ struct StrongInt {
     StrongInt next() const { return StrongInt(static_cast<Rep>(v + 1)); }
 };
 
-using Incarnation = StrongInt<struct IncarnationTag>;   // one run of a writer; 1 is the first
-using SegmentNo = StrongInt<struct SegmentNoTag>;       // within an incarnation; 1 is the first
-using Seq = StrongInt<struct SeqTag>;                   // of an event in a writer's log, dense from 1
+using Incarnation = StrongInt<struct IncarnationTag>;  // one run of a writer; 1 is the first
+using SegmentNo = StrongInt<struct SegmentNoTag>;      // within an incarnation; 1 is the first
+using Seq = StrongInt<struct SeqTag>;  // of an event in a writer's log, dense from 1
 using AttemptNo = StrongInt<struct AttemptNoTag, std::uint32_t>;  // 1 is the first
-using Offset = StrongInt<struct OffsetTag>;             // bytes from the start of a file
+using Offset = StrongInt<struct OffsetTag>;                       // bytes from the start of a file
 
 /// Hybrid logical clock: 48 bits of milliseconds since the epoch, 16 bits of counter.
 using Hlc = StrongInt<struct HlcTag>;
@@ -52,7 +53,8 @@ bool valid_node_name(std::string_view name);
 /// True for NODE.worker and NODE.coord.
 bool valid_writer_name(std::string_view name);
 
-/// A job: a ULID (48 bits of milliseconds, 80 random bits), text form 26 characters of Crockford base 32.
+/// A job: a ULID (48 bits of milliseconds, 80 random bits), text form 26 characters of Crockford
+/// base 32.
 struct JobId {
     std::array<std::uint8_t, 16> bytes{};
     auto operator<=>(const JobId&) const = default;
@@ -84,11 +86,15 @@ struct EventStamp {
 
 template <typename Tag, typename Rep>
 struct std::hash<reeve::StrongInt<Tag, Rep>> {
-    std::size_t operator()(const reeve::StrongInt<Tag, Rep>& id) const { return std::hash<Rep>{}(id.v); }
+    std::size_t operator()(const reeve::StrongInt<Tag, Rep>& id) const {
+        return std::hash<Rep>{}(id.v);
+    }
 };
 template <typename Tag>
 struct std::hash<reeve::StrongText<Tag>> {
-    std::size_t operator()(const reeve::StrongText<Tag>& id) const { return std::hash<std::string>{}(id.v); }
+    std::size_t operator()(const reeve::StrongText<Tag>& id) const {
+        return std::hash<std::string>{}(id.v);
+    }
 };
 template <>
 struct std::hash<reeve::JobId> {

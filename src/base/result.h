@@ -2,8 +2,8 @@
 
 // Result<T>: a value or an Error, shaped like std::expected so that a later move is mechanical.
 //
-// Error codes are a short closed list, one per different *reaction* of a caller. Each layer adds one
-// clause of context with `Error::with`; the text is assembled outermost first: "open log: read
+// Error codes are a short closed list, one per different *reaction* of a caller. Each layer adds
+// one clause of context with `Error::with`; the text is assembled outermost first: "open log: read
 // header: short read".
 
 #include <optional>
@@ -139,11 +139,11 @@ inline Status ok() { return {}; }
 #define REEVE_CONCAT(a, b) REEVE_CONCAT_INNER(a, b)
 
 /// Evaluates a Result and returns its error from the enclosing function, if it has one.
-#define TRY(expression)                                      \
-    do {                                                     \
-        if (auto try_result = (expression); !try_result) {   \
-            return std::move(try_result).error();            \
-        }                                                    \
+#define TRY(expression)                                    \
+    do {                                                   \
+        if (auto try_result = (expression); !try_result) { \
+            return std::move(try_result).error();          \
+        }                                                  \
     } while (false)
 
 /// TRY_ASSIGN(auto x, expression): the value, or return the error.

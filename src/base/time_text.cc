@@ -36,7 +36,8 @@ std::int64_t floor_days(std::int64_t ms) { return (ms >= 0 ? ms : ms - (day_ms -
 }  // namespace
 
 std::string utc_day(std::int64_t ms) {
-    const std::chrono::year_month_day date{std::chrono::sys_days{std::chrono::days{floor_days(ms)}}};
+    const std::chrono::year_month_day date{
+        std::chrono::sys_days{std::chrono::days{floor_days(ms)}}};
     std::array<char, 32> out{};
     std::snprintf(out.data(), out.size(), "%04d-%02u-%02u", static_cast<int>(date.year()),
                   static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()));
@@ -46,8 +47,8 @@ std::string utc_day(std::int64_t ms) {
 std::string rfc3339(std::int64_t ms) {
     const auto in_day = static_cast<int>(ms - floor_days(ms) * day_ms);
     std::array<char, 48> out{};
-    std::snprintf(out.data(), out.size(), "T%02d:%02d:%02d.%03dZ", in_day / 3'600'000, in_day / 60'000 % 60,
-                  in_day / 1000 % 60, in_day % 1000);
+    std::snprintf(out.data(), out.size(), "T%02d:%02d:%02d.%03dZ", in_day / 3'600'000,
+                  in_day / 60'000 % 60, in_day / 1000 % 60, in_day % 1000);
     return utc_day(ms) + out.data();
 }
 
@@ -56,9 +57,12 @@ std::optional<std::int64_t> parse_rfc3339(const std::string& text) {
     if (!fraction && !has_shape(text, "dddd-dd-ddTdd:dd:ddZ")) {
         return std::nullopt;
     }
-    const auto part = [&](std::size_t at, std::size_t n) { return number(std::string_view(text).substr(at, n)); };
+    const auto part = [&](std::size_t at, std::size_t n) {
+        return number(std::string_view(text).substr(at, n));
+    };
     const int year = part(0, 4), h = part(11, 2), mi = part(14, 2), s = part(17, 2);
-    const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(static_cast<unsigned>(part(5, 2))),
+    const std::chrono::year_month_day date{std::chrono::year(year),
+                                           std::chrono::month(static_cast<unsigned>(part(5, 2))),
                                            std::chrono::day(static_cast<unsigned>(part(8, 2)))};
     if (!date.ok() || year < 1970 || h > 23 || mi > 59 || s > 59) {
         return std::nullopt;

@@ -30,7 +30,8 @@ std::string attempt_directory(const std::string& run_root, const AttemptId& atte
     return run_root + "/" + attempt.text();
 }
 
-env::ExecPlan make_plan(const AttemptId& attempt, const queue::JobSpec& spec, const ExecDefaults& defaults) {
+env::ExecPlan make_plan(const AttemptId& attempt, const queue::JobSpec& spec,
+                        const ExecDefaults& defaults) {
     env::ExecPlan plan;
     plan.attempt = attempt;
     plan.argv = spec.argv;

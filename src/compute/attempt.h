@@ -1,7 +1,7 @@
 #pragma once
 
-// The life of one attempt on its own node, as pure functions: what to execute, what an outcome means,
-// and what a restarted worker must conclude about an attempt that its log says was started.
+// The life of one attempt on its own node, as pure functions: what to execute, what an outcome
+// means, and what a restarted worker must conclude about an attempt that its log says was started.
 
 #include <optional>
 #include <string>
@@ -25,11 +25,12 @@ std::string attempt_directory(const std::string& run_root, const AttemptId& atte
 
 /// Exactly what will run. The command sees REEVE_JOB, REEVE_NODE and (from the supervisor)
 /// REEVE_ATTEMPT besides its own environment.
-env::ExecPlan make_plan(const AttemptId& attempt, const queue::JobSpec& spec, const ExecDefaults& defaults);
+env::ExecPlan make_plan(const AttemptId& attempt, const queue::JobSpec& spec,
+                        const ExecDefaults& defaults);
 
-/// The owner's word about an ended attempt. `cancelled`: a cancel was requested, so `stopped` is the
-/// outcome whatever signal ended it. Streams that lie in files keep their counts; digests of those and
-/// `shipped` are filled by the caller.
+/// The owner's word about an ended attempt. `cancelled`: a cancel was requested, so `stopped` is
+/// the outcome whatever signal ended it. Streams that lie in files keep their counts; digests of
+/// those and `shipped` are filled by the caller.
 events::JobFinished make_finished(const env::ExecOutcome& outcome, const NodeId& node);
 
 /// What the local claim directory says (run/<attempt>/ready, started, void).
@@ -40,7 +41,8 @@ enum class LocalClaim : std::uint8_t { absent, ready, started, voided };
 enum class Verdict : std::uint8_t {
     start,    // it has not begun: ask for it (again); the local claim lets it begin once
     release,  // nothing ran and nothing will
-    lost,     // it was executing when its supervisor or the machine died: kill what is left, then say so
+    lost,  // it was executing when its supervisor or the machine died: kill what is left, then say
+           // so
 };
 /// `rebooted`: the machine has booted since; what the directory says may be older than what ran.
 Verdict judge_unknown_attempt(LocalClaim claim, bool rebooted);

@@ -21,14 +21,16 @@ struct Duty {
     void append(events::Payload payload) { out.push_back(AppendAction{std::move(payload)}); }
     void contest(AttemptNo name, events::Ending ending, const std::string& reason) {
         const AttemptId attempt{job, name};
-        const auto kind = ending == events::Ending::failed ? share::TicketKind::ended : share::TicketKind::cancelled;
+        const auto kind = ending == events::Ending::failed ? share::TicketKind::ended
+                                                           : share::TicketKind::cancelled;
         if (!told_for_its_holder(attempt)) {
             out.push_back(ContestAction{attempt, kind, {attempt, ending, reason}});
         }
     }
 
-    /// True when another is known to hold the name: nothing is left to win. What a dead holder won and did
-    /// not write is written for it; a run counts as started, since only its owner may say that nothing ran.
+    /// True when another is known to hold the name: nothing is left to win. What a dead holder won
+    /// and did not write is written for it; a run counts as started, since only its owner may say
+    /// that nothing ran.
     bool told_for_its_holder(const AttemptId& name) {
         const auto held = view.foreign_claims.find(name);
         if (held == view.foreign_claims.end()) {
@@ -41,7 +43,8 @@ struct Duty {
         if (kind == share::TicketKind::run) {
             append(events::JobLost{name, writer, "claimed by " + writer.v + ", which is silent"});
         } else {
-            const auto ending = kind == share::TicketKind::ended ? events::Ending::failed : events::Ending::cancelled;
+            const auto ending = kind == share::TicketKind::ended ? events::Ending::failed
+                                                                 : events::Ending::cancelled;
             append(events::JobEnded{name, ending, "won by " + writer.v + ", which is silent"});
         }
         return true;
@@ -54,18 +57,22 @@ struct Duty {
                 return;
             }
             const bool good = state == JobState::succeeded;
-            const bool met = rule.on == queue::AfterRule::On::any || good == (rule.on == queue::AfterRule::On::success);
+            const bool met = rule.on == queue::AfterRule::On::any ||
+                             good == (rule.on == queue::AfterRule::On::success);
             if (!met) {
                 contest(now.attempt, events::Ending::cancelled,
-                        "dependency: job " + rule.job.text() + " " + std::string(projection::state_name(state)));
+                        "dependency: job " + rule.job.text() + " " +
+                            std::string(projection::state_name(state)));
                 return;
             }
         }
-        append(events::AttemptOpened{{job, now.attempt}, spec.not_before_ms.value_or(0), "after satisfied"});
+        append(events::AttemptOpened{
+            {job, now.attempt}, spec.not_before_ms.value_or(0), "after satisfied"});
     }
 
     void deadline() {
-        if (spec.deadline_ms && view.now.ms > *spec.deadline_ms && (now.next == Next::claim || now.next == Next::resolve_after)) {
+        if (spec.deadline_ms && view.now.ms > *spec.deadline_ms &&
+            (now.next == Next::claim || now.next == Next::resolve_after)) {
             contest(now.attempt, events::Ending::cancelled, "deadline");
         }
     }
@@ -86,7 +93,10 @@ struct Duty {
             }
             for (const auto& [writer, mark] : attempt.starts) {
                 if (mark.started && !mark.released && dead(writer)) {
-                    append(events::JobLost{{job, k}, writer, node_of(writer).v + " has been silent for longer than its limit"});
+                    append(events::JobLost{
+                        {job, k},
+                        writer,
+                        node_of(writer).v + " has been silent for longer than its limit"});
                 }
             }
         }
@@ -99,7 +109,8 @@ struct Duty {
             return;
         }
         const auto* known = row.attempt(now.attempt);
-        const auto since = known != nullptr && known->opened ? hlc_ms(known->opened->stamp.hlc) : hlc_ms(row.submission()->stamp.hlc);
+        const auto since = known != nullptr && known->opened ? hlc_ms(known->opened->stamp.hlc)
+                                                             : hlc_ms(row.submission()->stamp.hlc);
         if (view.now.ms - std::max(since, now.not_before_ms) > inspect_after_ms) {
             out.push_back(InspectClaimAction{attempt});
         }
@@ -108,7 +119,8 @@ struct Duty {
 
 }  // namespace
 
-std::vector<DutyAction> duties_for(const JobId& job, const projection::JobRow& row, const queue::JobSpec& spec, const DutyView& view) {
+std::vector<DutyAction> duties_for(const JobId& job, const projection::JobRow& row,
+                                   const queue::JobSpec& spec, const DutyView& view) {
     Duty duty{job, row, spec, view, projection::situation_of(row, projection::rules_of(spec)), {}};
     const auto& now = duty.now;
     duty.deadline();
@@ -118,10 +130,15 @@ std::vector<DutyAction> duties_for(const JobId& job, const projection::JobRow& r
     switch (now.next) {
         case Next::resolve_after: duty.resolve_after(); break;
         case Next::open_next:
-            duty.append(events::AttemptOpened{{job, now.attempt.next()}, now.not_before_ms, now.reason});
+            duty.append(
+                events::AttemptOpened{{job, now.attempt.next()}, now.not_before_ms, now.reason});
             break;
-        case Next::end_failed: duty.contest(now.contested, events::Ending::failed, now.reason); break;
-        case Next::end_cancelled: duty.contest(now.contested, events::Ending::cancelled, now.reason); break;
+        case Next::end_failed:
+            duty.contest(now.contested, events::Ending::failed, now.reason);
+            break;
+        case Next::end_cancelled:
+            duty.contest(now.contested, events::Ending::cancelled, now.reason);
+            break;
         case Next::claim: duty.claimed_by_the_dead(); break;
         case Next::wait_for_end:
         case Next::stop: duty.declare_lost(); break;
@@ -131,7 +148,8 @@ std::vector<DutyAction> duties_for(const JobId& job, const projection::JobRow& r
     return std::move(duty.out);
 }
 
-std::optional<std::size_t> duty_rank(const WriterId& self, const std::map<WriterId, Liveness>& writers) {
+std::optional<std::size_t> duty_rank(const WriterId& self,
+                                     const std::map<WriterId, Liveness>& writers) {
     std::size_t rank = 0;
     for (const auto& [writer, liveness] : writers) {
         if (writer == self) {

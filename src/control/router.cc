@@ -1,5 +1,5 @@
-// Integers only. Probabilities are parts per million, times milliseconds; decay is a shift of evidence
-// scaled by 1,000, so that equal inputs give equal scores on every machine.
+// Integers only. Probabilities are parts per million, times milliseconds; decay is a shift of
+// evidence scaled by 1,000, so that equal inputs give equal scores on every machine.
 
 #include "control/router.h"
 
@@ -25,7 +25,8 @@ struct Evidence {
     std::uint64_t runs_today = 0;
 
     void add(const projection::RoutingRow& row, std::int64_t age_days, std::int64_t half_life) {
-        const std::int64_t halvings = std::min<std::int64_t>(age_days / std::max<std::int64_t>(half_life, 1), 20);
+        const std::int64_t halvings =
+            std::min<std::int64_t>(age_days / std::max<std::int64_t>(half_life, 1), 20);
         const std::int64_t weight = scale >> halvings;
         good += static_cast<std::int64_t>(row.succeeded) * weight;
         bad += static_cast<std::int64_t>(row.failed + row.timeout + row.lost) * weight;
@@ -59,7 +60,8 @@ struct Known {
     Evidence type;
 };
 
-Known gather(const RoutingStats& stats, const std::string& type, const RouterPolicy& policy, WallTime now) {
+Known gather(const RoutingStats& stats, const std::string& type, const RouterPolicy& policy,
+             WallTime now) {
     Known out;
     for (const auto& [key, row] : stats) {
         const auto age = std::max<std::int64_t>(now.ms / day_ms - key.day, 0);
@@ -74,9 +76,10 @@ Known gather(const RoutingStats& stats, const std::string& type, const RouterPol
 
 /// Mean of a Beta posterior whose prior is the node's own mean over all types.
 std::int64_t chance_ppm(const Evidence& type, const Evidence& node) {
-    const auto node_mean = (node.good + prior_weight) * million / (node.good + node.bad + prior_weight);
-    return std::max(least_chance_ppm,
-                    (type.good * million + prior_weight * node_mean) / (type.good + type.bad + prior_weight));
+    const auto node_mean =
+        (node.good + prior_weight) * million / (node.good + node.bad + prior_weight);
+    return std::max(least_chance_ppm, (type.good * million + prior_weight * node_mean) /
+                                          (type.good + type.bad + prior_weight));
 }
 
 bool has(const std::vector<std::string>& list, const std::string& one) {
@@ -109,17 +112,21 @@ std::string exclusion(const queue::JobSpec& spec, const Candidate& c, const Timi
         }
     }
     if (spec.requires_.cpus > c.cpus) {
-        return "needs " + std::to_string(spec.requires_.cpus) + " cpus, has " + std::to_string(c.cpus);
+        return "needs " + std::to_string(spec.requires_.cpus) + " cpus, has " +
+               std::to_string(c.cpus);
     }
     if (spec.requires_.memory_mb > c.memory_mb) {
-        return "needs " + std::to_string(spec.requires_.memory_mb) + " MiB memory, has " + std::to_string(c.memory_mb);
+        return "needs " + std::to_string(spec.requires_.memory_mb) + " MiB memory, has " +
+               std::to_string(c.memory_mb);
     }
     return "";
 }
 
-events::OfferScore score(const queue::JobSpec& spec, const Candidate& c, const Known& known, const RouterPolicy& policy) {
+events::OfferScore score(const queue::JobSpec& spec, const Candidate& c, const Known& known,
+                         const RouterPolicy& policy) {
     static const Evidence none;
-    const auto find = [](const std::map<NodeId, Evidence>& map, const NodeId& node) -> const Evidence& {
+    const auto find = [](const std::map<NodeId, Evidence>& map,
+                         const NodeId& node) -> const Evidence& {
         const auto found = map.find(node);
         return found == map.end() ? none : found->second;
     };
@@ -133,11 +140,15 @@ events::OfferScore score(const queue::JobSpec& spec, const Candidate& c, const K
     const auto chance = chance_ppm(type, find(known.of_node, c.node));
     out.success_ppm = static_cast<std::uint32_t>(chance);
     out.cost_ms = out.expected_ms * million / chance;
-    const auto needs = static_cast<std::int64_t>(spec.requires_.roles.size() + spec.requires_.labels.size());
+    const auto needs =
+        static_cast<std::int64_t>(spec.requires_.roles.size() + spec.requires_.labels.size());
     const auto declared = static_cast<std::int64_t>(c.roles.size() + c.labels.size());
-    // A node with fewer roles than the job needs is excluded; one that declares more is kept for others.
-    out.role_ppm = static_cast<std::uint32_t>((needs + 1) * million / (declared + 1 > needs + 1 ? declared + 1 : needs + 1));
-    out.recency_ppm = static_cast<std::uint32_t>(million / static_cast<std::int64_t>(1 + std::min<std::uint64_t>(type.runs_today, 1000)));
+    // A node with fewer roles than the job needs is excluded; one that declares more is kept for
+    // others.
+    out.role_ppm = static_cast<std::uint32_t>(
+        (needs + 1) * million / (declared + 1 > needs + 1 ? declared + 1 : needs + 1));
+    out.recency_ppm = static_cast<std::uint32_t>(
+        million / static_cast<std::int64_t>(1 + std::min<std::uint64_t>(type.runs_today, 1000)));
     return out;
 }
 
@@ -148,30 +159,39 @@ std::uint64_t tie_hash(const JobId& job, const NodeId& node) {
     return load_le<std::uint64_t>(sha256(w.view()).data());
 }
 
-/// Cheapest first; those within `tie_ppm` of the cheapest of their group go by hash of the job, so that
-/// near-equal nodes share the work and every machine orders them alike.
-void order_by_cost(const JobId& job, std::vector<events::OfferScore>& scores, std::uint32_t tie_ppm) {
-    std::sort(scores.begin(), scores.end(),
-              [](const auto& a, const auto& b) { return std::tie(a.cost_ms, a.node) < std::tie(b.cost_ms, b.node); });
+/// Cheapest first; those within `tie_ppm` of the cheapest of their group go by hash of the job, so
+/// that near-equal nodes share the work and every machine orders them alike.
+void order_by_cost(const JobId& job, std::vector<events::OfferScore>& scores,
+                   std::uint32_t tie_ppm) {
+    std::sort(scores.begin(), scores.end(), [](const auto& a, const auto& b) {
+        return std::tie(a.cost_ms, a.node) < std::tie(b.cost_ms, b.node);
+    });
     for (auto group = scores.begin(); group != scores.end();) {
-        const auto most = group->cost_ms + group->cost_ms / million * tie_ppm + group->cost_ms % million * tie_ppm / million;
-        const auto end = std::find_if(group, scores.end(), [&](const auto& one) { return one.cost_ms > most; });
+        const auto most = group->cost_ms + group->cost_ms / million * tie_ppm +
+                          group->cost_ms % million * tie_ppm / million;
+        const auto end =
+            std::find_if(group, scores.end(), [&](const auto& one) { return one.cost_ms > most; });
         std::sort(group, end, [&](const auto& a, const auto& b) {
-            return std::tuple(tie_hash(job, a.node), a.node) < std::tuple(tie_hash(job, b.node), b.node);
+            return std::tuple(tie_hash(job, a.node), a.node) <
+                   std::tuple(tie_hash(job, b.node), b.node);
         });
         group = end;
     }
 }
 
 std::int64_t blend_of(const events::OfferScore& s, const RouterPolicy& p) {
-    return static_cast<std::int64_t>(s.role_ppm) * p.role_ppm + static_cast<std::int64_t>(s.success_ppm) * p.success_ppm +
-           static_cast<std::int64_t>(s.speed_ppm) * p.speed_ppm + static_cast<std::int64_t>(s.recency_ppm) * p.recency_ppm;
+    return static_cast<std::int64_t>(s.role_ppm) * p.role_ppm +
+           static_cast<std::int64_t>(s.success_ppm) * p.success_ppm +
+           static_cast<std::int64_t>(s.speed_ppm) * p.speed_ppm +
+           static_cast<std::int64_t>(s.recency_ppm) * p.recency_ppm;
 }
 
 }  // namespace
 
-std::vector<events::OfferScore> rank(const JobId& job, const queue::JobSpec& spec, const std::vector<Candidate>& candidates,
-                                     const RoutingStats& stats, const RouterPolicy& policy, const Timing& timing, WallTime now) {
+std::vector<events::OfferScore> rank(const JobId& job, const queue::JobSpec& spec,
+                                     const std::vector<Candidate>& candidates,
+                                     const RoutingStats& stats, const RouterPolicy& policy,
+                                     const Timing& timing, WallTime now) {
     const auto known = gather(stats, spec.task_type(), policy, now);
     std::vector<events::OfferScore> in;
     std::vector<events::OfferScore> out;
@@ -191,7 +211,8 @@ std::vector<events::OfferScore> rank(const JobId& job, const queue::JobSpec& spe
         best = std::min(best, one.expected_ms);
     }
     for (auto& one : in) {
-        one.speed_ppm = static_cast<std::uint32_t>(std::max<std::int64_t>(best, 1) * million / std::max<std::int64_t>(one.expected_ms, 1));
+        one.speed_ppm = static_cast<std::uint32_t>(std::max<std::int64_t>(best, 1) * million /
+                                                   std::max<std::int64_t>(one.expected_ms, 1));
     }
     if (policy.blend) {
         std::sort(in.begin(), in.end(), [&](const auto& a, const auto& b) {
@@ -227,9 +248,11 @@ std::string dominant_reason(const std::vector<events::OfferScore>& scores) {
     return best == nullptr ? "" : best->node.v + " " + best->reason;
 }
 
-bool same_order(const std::vector<events::OfferScore>& a, const std::vector<events::OfferScore>& b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                      [](const auto& x, const auto& y) { return x.node == y.node && x.eligible == y.eligible; });
+bool same_order(const std::vector<events::OfferScore>& a,
+                const std::vector<events::OfferScore>& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+        return x.node == y.node && x.eligible == y.eligible;
+    });
 }
 
 std::optional<std::size_t> choose(const NodeId& self, const std::vector<Choice>& line) {
@@ -237,7 +260,8 @@ std::optional<std::size_t> choose(const NodeId& self, const std::vector<Choice>&
     const auto end = std::min(line.size(), dispatch_window);
     for (std::size_t i = 0; i < end; ++i) {
         const auto& scores = line[i].scores;
-        const auto mine = std::find_if(scores.begin(), scores.end(), [&](const auto& s) { return s.eligible && s.node == self; });
+        const auto mine = std::find_if(scores.begin(), scores.end(),
+                                       [&](const auto& s) { return s.eligible && s.node == self; });
         if (line[i].tried || mine == scores.end()) {
             continue;
         }
@@ -245,7 +269,8 @@ std::optional<std::size_t> choose(const NodeId& self, const std::vector<Choice>&
             return i;
         }
         const auto other = scores.front().expected_ms;
-        const bool sooner_elsewhere = mine->expected_ms - other > std::max(better_by_ms, other * better_by_percent / 100);
+        const bool sooner_elsewhere =
+            mine->expected_ms - other > std::max(better_by_ms, other * better_by_percent / 100);
         if (!sooner_elsewhere && !first_possible) {
             first_possible = i;
         }

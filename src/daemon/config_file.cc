@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <toml++/toml.h>
 #include <algorithm>
 #include <filesystem>
 #include <set>
-#include <toml++/toml.h>
 
 namespace reeve::daemon {
 namespace {
@@ -14,8 +14,8 @@ constexpr std::uint32_t max_slots = 1024;
 constexpr std::int64_t max_heartbeat_ms = 600'000;
 constexpr std::int64_t min_heartbeat_ms = 20;
 
-/// Reads typed values out of one table and remembers which keys were asked for, so that the rest can be
-/// refused by name. The first error wins.
+/// Reads typed values out of one table and remembers which keys were asked for, so that the rest
+/// can be refused by name. The first error wins.
 class Reader {
 public:
     Reader(std::string file, const toml::table& table, std::string prefix)
@@ -33,7 +33,8 @@ public:
         return fallback;
     }
 
-    std::int64_t integer(const std::string& key, std::int64_t fallback, std::int64_t least, std::int64_t most) {
+    std::int64_t integer(const std::string& key, std::int64_t fallback, std::int64_t least,
+                         std::int64_t most) {
         const auto* node = find(key);
         if (node == nullptr) {
             return fallback;
@@ -93,7 +94,8 @@ public:
 
     void required(const std::string& key) {
         if (!error_ && find(key) == nullptr) {
-            error_ = Error{Code::invalid, fmt::format("{}: '{}{}' is missing", file_, prefix_, key)};
+            error_ =
+                Error{Code::invalid, fmt::format("{}: '{}{}' is missing", file_, prefix_, key)};
         }
     }
 
@@ -104,18 +106,22 @@ public:
         const auto at = node.source().begin;
         std::ostringstream value;
         node.visit([&](const auto& one) { value << one; });
-        error_ = Error{Code::invalid, fmt::format("{}:{}:{}: '{}{}' is {}; accepted: {}", file_, at.line, at.column,
-                                                  prefix_, key, value.str().substr(0, 80), accepted)};
+        error_ = Error{Code::invalid,
+                       fmt::format("{}:{}:{}: '{}{}' is {}; accepted: {}", file_, at.line,
+                                   at.column, prefix_, key, value.str().substr(0, 80), accepted)};
     }
-    void refuse(const std::string& key, const std::string& accepted) { fail(*table_.get(key), key, accepted); }
+    void refuse(const std::string& key, const std::string& accepted) {
+        fail(*table_.get(key), key, accepted);
+    }
 
     Status finish() {
         for (const auto& [key, node] : table_) {
             if (!error_ && !asked_.contains(std::string(key.str()))) {
                 const auto at = node.source().begin;
-                error_ = Error{Code::invalid, fmt::format("{}:{}:{}: unknown key '{}{}'; accepted here: {}", file_,
-                                                          at.line, at.column, prefix_, key.str(),
-                                                          fmt::join(asked_, ", "))};
+                error_ = Error{
+                    Code::invalid,
+                    fmt::format("{}:{}:{}: unknown key '{}{}'; accepted here: {}", file_, at.line,
+                                at.column, prefix_, key.str(), fmt::join(asked_, ", "))};
             }
         }
         return error_ ? Status(*error_) : ok();
@@ -194,12 +200,13 @@ Status read_doorbell(const std::string& path, const toml::table& table, FileConf
 Status read_timing(const std::string& path, const toml::table& table, FileConfig& out) {
     Reader reader(path, table, "timing.");
     auto& timing = out.timing;
-    timing.worker_heartbeat = milliseconds(
-        reader.integer("heartbeat_ms", timing.worker_heartbeat.count(), min_heartbeat_ms, max_heartbeat_ms));
-    timing.coordinator_heartbeat = milliseconds(reader.integer(
-        "coordinator_heartbeat_ms", timing.coordinator_heartbeat.count(), min_heartbeat_ms, max_heartbeat_ms));
-    timing.duty_stagger = milliseconds(
-        reader.integer("duty_stagger_ms", timing.duty_stagger.count(), min_heartbeat_ms, max_heartbeat_ms));
+    timing.worker_heartbeat = milliseconds(reader.integer(
+        "heartbeat_ms", timing.worker_heartbeat.count(), min_heartbeat_ms, max_heartbeat_ms));
+    timing.coordinator_heartbeat = milliseconds(reader.integer("coordinator_heartbeat_ms",
+                                                               timing.coordinator_heartbeat.count(),
+                                                               min_heartbeat_ms, max_heartbeat_ms));
+    timing.duty_stagger = milliseconds(reader.integer(
+        "duty_stagger_ms", timing.duty_stagger.count(), min_heartbeat_ms, max_heartbeat_ms));
     return reader.finish();
 }
 
@@ -238,8 +245,9 @@ Result<FileConfig> load_config(const std::string& path) {
     if (!valid_node_name(out.node.v) && table.contains("node")) {
         reader.refuse("node", "a letter, then letters, digits and '-', at most 32, lower case");
     }
-    for (const auto& [key, read] : {std::pair("worker", &read_worker), std::pair("doorbell", &read_doorbell),
-                                    std::pair("timing", &read_timing), std::pair("incoming", &read_incoming)}) {
+    for (const auto& [key, read] :
+         {std::pair("worker", &read_worker), std::pair("doorbell", &read_doorbell),
+          std::pair("timing", &read_timing), std::pair("incoming", &read_incoming)}) {
         if (const auto* sub = reader.table(key)) {
             TRY(read(path, *sub, out));
         }
@@ -262,7 +270,8 @@ node::NodeConfig node_config(const FileConfig& file, node::Role role, std::uint3
     out.cpus = file.cpus != 0 ? file.cpus : host_cpus;
     out.slots = file.slots != 0 ? file.slots : std::max(1U, out.cpus);
     out.memory_mb = file.memory_mb != 0 ? file.memory_mb : host_memory_mb;
-    out.environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"};
+    out.environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                       "LANG=C.UTF-8"};
     out.environment.insert(out.environment.end(), file.environment.begin(), file.environment.end());
     out.incoming_command = file.incoming_command;
     out.timing = file.timing;
@@ -273,7 +282,8 @@ node::NodeConfig node_config(const FileConfig& file, node::Role role, std::uint3
 
 std::string describe(const FileConfig& c) {
     return fmt::format(
-        "node                             = \"{}\"\ncluster                          = \"{}\" ({})\n"
+        "node                             = \"{}\"\ncluster                          = \"{}\" "
+        "({})\n"
         "nas                              = \"{}\"\nstate                            = \"{}\"\n"
         "run                              = \"{}\"\ncoordinator                      = {}\n"
         "worker.slots                     = {}{}\nworker.cpus                      = {}{}\n"
@@ -283,11 +293,13 @@ std::string describe(const FileConfig& c) {
         "incoming.command                 = \"{}\"\ntiming.heartbeat_ms              = {}\n"
         "timing.coordinator_heartbeat_ms  = {}\ntiming.duty_stagger_ms           = {}\n",
         c.node.v, c.cluster_name, to_hex(c.cluster), c.nas, c.state, c.run, c.coordinator, c.slots,
-        c.slots == 0 ? "   # as many as processors" : "", c.cpus, c.cpus == 0 ? "   # what the machine has" : "",
-        c.memory_mb, c.memory_mb == 0 ? "   # what the machine has" : "", fmt::join(c.roles, ", "),
+        c.slots == 0 ? "   # as many as processors" : "", c.cpus,
+        c.cpus == 0 ? "   # what the machine has" : "", c.memory_mb,
+        c.memory_mb == 0 ? "   # what the machine has" : "", fmt::join(c.roles, ", "),
         fmt::join(c.labels, ", "), c.worker_bell, c.coordinator_bell, fmt::join(c.bell_peers, ", "),
         c.incoming_command == node::IncomingCommand::allow ? "allow" : "reject",
-        c.timing.worker_heartbeat.count(), c.timing.coordinator_heartbeat.count(), c.timing.duty_stagger.count());
+        c.timing.worker_heartbeat.count(), c.timing.coordinator_heartbeat.count(),
+        c.timing.duty_stagger.count());
 }
 
 }  // namespace reeve::daemon

@@ -1,7 +1,8 @@
 #pragma once
 
-// reeve.toml (this node) and cluster.toml (what is pinned), read and checked. Every error names file,
-// line, column, the key, the value, and what would be accepted. Shared by the daemons and the command.
+// reeve.toml (this node) and cluster.toml (what is pinned), read and checked. Every error names
+// file, line, column, the key, the value, and what would be accepted. Shared by the daemons and the
+// command.
 
 #include <string>
 #include <vector>
@@ -12,21 +13,21 @@
 namespace reeve::daemon {
 
 struct FileConfig {
-    std::string path;          // of reeve.toml
+    std::string path;  // of reeve.toml
     std::string cluster_name;
     share::ClusterId cluster{};
     NodeId node;
-    std::string nas;           // the shared directory
-    std::string state;         // local; one directory a writer below it
-    std::string run;           // sockets
+    std::string nas;            // the shared directory
+    std::string state;          // local; one directory a writer below it
+    std::string run;            // sockets
     std::string log_directory;  // diagnostics of what is started detached
-    bool coordinator = false;  // this node may run a coordinator
+    bool coordinator = false;   // this node may run a coordinator
     std::vector<std::string> roles;
     std::vector<std::string> labels;
-    std::uint32_t slots = 0;   // 0 stands for the number of processors
-    std::uint32_t cpus = 0;    // 0: ask the machine
+    std::uint32_t slots = 0;  // 0 stands for the number of processors
+    std::uint32_t cpus = 0;   // 0: ask the machine
     std::uint64_t memory_mb = 0;
-    std::string worker_bell;   // "host:port" for the doorbell, empty: none
+    std::string worker_bell;  // "host:port" for the doorbell, empty: none
     std::string coordinator_bell;
     std::vector<std::string> bell_peers;
     node::IncomingCommand incoming_command = node::IncomingCommand::reject;
@@ -36,8 +37,12 @@ struct FileConfig {
 
     WriterId writer(node::Role role) const;
     std::string writer_state(const WriterId& writer) const { return state + "/" + writer.v; }
-    std::string projection_directory(const WriterId& writer) const { return writer_state(writer) + "/projection"; }
-    std::string control_socket(const WriterId& writer) const { return run + "/" + writer.v + ".sock"; }
+    std::string projection_directory(const WriterId& writer) const {
+        return writer_state(writer) + "/projection";
+    }
+    std::string control_socket(const WriterId& writer) const {
+        return run + "/" + writer.v + ".sock";
+    }
     std::string exec_socket() const { return run + "/" + node.v + ".exec.sock"; }
     std::string exec_state() const { return writer_state(writer(node::Role::worker)) + "/exec"; }
 };

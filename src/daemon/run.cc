@@ -1,4 +1,5 @@
-// Wiring of a daemon: configuration in, real services, one Node, signals, exit status. No decisions.
+// Wiring of a daemon: configuration in, real services, one Node, signals, exit status. No
+// decisions.
 
 #include "daemon/run.h"
 
@@ -34,7 +35,8 @@ public:
     env::HostFacts facts() override {
         const auto load = runtime::read_host_load();
         const auto free = files_.free_bytes(directory_);
-        return {load.load_milli, load.memory_free_mb, free ? *free / (1024 * 1024) : 0, runtime::process_boot_id()};
+        return {load.load_milli, load.memory_free_mb, free ? *free / (1024 * 1024) : 0,
+                runtime::process_boot_id()};
     }
 
 private:
@@ -65,29 +67,36 @@ Result<std::unique_ptr<env::Doorbell>> open_doorbell(const FileConfig& file, nod
     return std::unique_ptr<env::Doorbell>(std::move(bell));
 }
 
-int serve(Process& process, const FileConfig& file, node::Role role, runtime::SignalWaiter& signals) {
+int serve(Process& process, const FileConfig& file, node::Role role,
+          runtime::SignalWaiter& signals) {
     const auto load = runtime::read_host_load();
     const auto config = node_config(file, role, load.cpus, load.memory_total_mb);
     const auto made = process.files.make_dirs(config.state_directory);
     const auto run = process.files.make_dirs(file.run);
     if (!made || !run) {
-        return complain(!made ? made.error() : run.error(), "check the permissions of state and run", exit_configuration);
+        return complain(!made ? made.error() : run.error(),
+                        "check the permissions of state and run", exit_configuration);
     }
     auto lock = runtime::lock_file(config.state_directory + "/daemon.lock");
     if (!lock) {
-        return complain(lock.error(), "another daemon of this writer runs; stop it first", exit_conflict);
+        return complain(lock.error(), "another daemon of this writer runs; stop it first",
+                        exit_conflict);
     }
-    auto control = runtime::UnixControlServer::open(file.control_socket(config.writer), request_limit_bytes, 0660);
+    auto control = runtime::UnixControlServer::open(file.control_socket(config.writer),
+                                                    request_limit_bytes, 0660);
     auto doorbell = open_doorbell(file, role);
     if (!control || !doorbell) {
-        return complain(!control ? control.error() : doorbell.error(), "check 'run' and 'doorbell' in " + file.path,
-                        exit_configuration);
+        return complain(!control ? control.error() : doorbell.error(),
+                        "check 'run' and 'doorbell' in " + file.path, exit_configuration);
     }
-    auto store = kv::LmdbStore::open(file.projection_directory(config.writer),
-                                     projection::Projection::table_names(), kv::LmdbStore::Options{});
+    auto store =
+        kv::LmdbStore::open(file.projection_directory(config.writer),
+                            projection::Projection::table_names(), kv::LmdbStore::Options{});
     if (!store) {
-        return complain(store.error(), "remove " + file.projection_directory(config.writer) + "; it is built again",
-                        exit_configuration);
+        return complain(
+            store.error(),
+            "remove " + file.projection_directory(config.writer) + "; it is built again",
+            exit_configuration);
     }
     std::unique_ptr<runtime::SupervisorClient> supervisor;
     if (role == node::Role::worker) {
@@ -97,14 +106,17 @@ int serve(Process& process, const FileConfig& file, node::Role role, runtime::Si
     }
     share::DirShare share(process.files, file.nas, file.cluster, process.entropy, process.clock);
     ProcHost host(process.files, config.state_directory);
-    const env::Env env{process.clock, process.files, process.tasks, process.entropy, process.telemetry};
-    auto node = node::Node::open({env, share, **store, **control, supervisor.get(), doorbell->get(), host}, config);
+    const env::Env env{process.clock, process.files, process.tasks, process.entropy,
+                       process.telemetry};
+    auto node = node::Node::open(
+        {env, share, **store, **control, supervisor.get(), doorbell->get(), host}, config);
     if (!node) {
         return complain(node.error(), "reeve doctor", exit_configuration);
     }
     (*node)->start();
     process.telemetry.log(env::Level::info, "daemon",
-                          config.writer.v + " incarnation " + std::to_string((*node)->incarnation().v) + " is running");
+                          config.writer.v + " incarnation " +
+                              std::to_string((*node)->incarnation().v) + " is running");
     runtime::sd_notify("READY=1");
     bool asked = false;
     while (!(*node)->ended()) {
@@ -127,13 +139,15 @@ int serve(Process& process, const FileConfig& file, node::Role role, runtime::Si
 
 int run_daemon(node::Role role, int argc, char** argv) {
     const bool worker = role == node::Role::worker;
-    CLI::App app{worker ? "reeve-worker: claims and runs jobs on this node"
-                        : "reeve-coordinator: offers work and keeps the duties; work goes on without it"};
+    CLI::App app{
+        worker ? "reeve-worker: claims and runs jobs on this node"
+               : "reeve-coordinator: offers work and keeps the duties; work goes on without it"};
     std::string path = "/etc/reeve/reeve.toml";
     app.add_option("--config", path, "configuration of this node")->capture_default_str();
     app.set_version_flag("--version", std::string("reeve ") + REEVE_VERSION);
     app.footer(std::string("Example:\n  ") + (worker ? "reeve-worker" : "reeve-coordinator") +
-               " --config /etc/reeve/reeve.toml\nExit status: 0 stopped, 2 configuration, 6 already running, "
+               " --config /etc/reeve/reeve.toml\nExit status: 0 stopped, 2 configuration, 6 "
+               "already running, "
                "11 replaced by another writer of this node.");
     try {
         app.parse(argc, argv);

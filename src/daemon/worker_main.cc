@@ -1,3 +1,5 @@
 #include "daemon/run.h"
 
-int main(int argc, char** argv) { return reeve::daemon::run_daemon(reeve::node::Role::worker, argc, argv); }
+int main(int argc, char** argv) {
+    return reeve::daemon::run_daemon(reeve::node::Role::worker, argc, argv);
+}

@@ -1,7 +1,8 @@
 #pragma once
 
-// The seam: everything that a writer may ask of the world, passed in through constructors. Production
-// implements it in `runtime`, the simulator in `tests/sim`. Nothing above it names a system call.
+// The seam: everything that a writer may ask of the world, passed in through constructors.
+// Production implements it in `runtime`, the simulator in `tests/sim`. Nothing above it names a
+// system call.
 
 #include <cstdint>
 #include <span>

@@ -19,8 +19,8 @@
 
 namespace reeve::env {
 
-/// An open regular file. Closing is the destructor and never fails visibly: what must be durable has
-/// been synced.
+/// An open regular file. Closing is the destructor and never fails visibly: what must be durable
+/// has been synced.
 class File {
 public:
     virtual ~File() = default;
@@ -69,7 +69,8 @@ public:
     virtual Result<Bytes> read_file(const std::string& path, std::uint64_t limit) = 0;
     /// Writes `path` whole by a temporary file beside it and rename; synced first when `durable`.
     virtual Status replace_file(const std::string& path, ByteView bytes, bool durable) = 0;
-    /// A hard link, create if absent: Code::conflict when `to` exists, not_found when `from` does not.
+    /// A hard link, create if absent: Code::conflict when `to` exists, not_found when `from` does
+    /// not.
     virtual Status link(const std::string& from, const std::string& to) = 0;
     /// Replaces `to`. Code::not_found when `from` does not exist.
     virtual Status rename(const std::string& from, const std::string& to) = 0;

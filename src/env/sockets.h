@@ -13,11 +13,11 @@
 namespace reeve::env {
 
 struct ControlRequest {
-    std::uint64_t id = 0;     // for reply()
-    std::uint32_t uid = 0;    // of the peer, from the kernel
+    std::uint64_t id = 0;   // for reply()
+    std::uint32_t uid = 0;  // of the peer, from the kernel
     std::uint32_t gid = 0;
     std::int32_t pid = 0;
-    Bytes body;               // at most the server's limit; a longer one was refused by the server
+    Bytes body;  // at most the server's limit; a longer one was refused by the server
 };
 
 /// A request is one length-prefixed message on a Unix stream socket, its answer another.

@@ -1,13 +1,13 @@
 #pragma once
 
-// The supervisor of a node's running attempts, seen from a worker: a process of its own that outlives
-// the daemon, so that a restart of the daemon never ends a job.
+// The supervisor of a node's running attempts, seen from a worker: a process of its own that
+// outlives the daemon, so that a restart of the daemon never ends a job.
 //
 // Failure contract. The supervisor executes an attempt only after it has won the local claim, the
 // rename run/<attempt>/ready -> started, so a repeated or delayed start request runs nothing twice
-// (I2). It keeps every outcome until it is acknowledged, and tells all unacknowledged ones again after
-// a connect, in order. Its outcome file survives the death of every process. What it does not know
-// any more it never ran, or ran and lost: the worker tells these apart by the local claim.
+// (I2). It keeps every outcome until it is acknowledged, and tells all unacknowledged ones again
+// after a connect, in order. Its outcome file survives the death of every process. What it does not
+// know any more it never ran, or ran and lost: the worker tells these apart by the local claim.
 
 #include <cstdint>
 #include <optional>
@@ -24,36 +24,39 @@ namespace reeve::env {
 /// Exactly what is to be executed. Nothing in it is interpreted by a shell.
 struct ExecPlan {
     AttemptId attempt;
-    std::vector<std::string> argv;        // argv[0] is a path or found in PATH of `environment`
-    std::vector<std::string> environment;  // "KEY=value"; the supervisor adds REEVE_ATTEMPT
-    std::string cwd;                       // empty: the attempt's own directory
+    std::vector<std::string> argv;          // argv[0] is a path or found in PATH of `environment`
+    std::vector<std::string> environment;   // "KEY=value"; the supervisor adds REEVE_ATTEMPT
+    std::string cwd;                        // empty: the attempt's own directory
     std::optional<std::string> stdin_text;  // absent: /dev/null
-    std::int64_t timeout_ms = 0;           // 0: none
-    std::int64_t grace_ms = 10'000;        // between TERM and KILL
-    std::uint64_t inline_limit_bytes = 16 * 1024;     // of each stream, kept in the outcome
-    std::uint64_t output_cap_bytes = 16 * 1024 * 1024;  // of each stream; beyond it drained and counted
-    std::string directory;  // <state>/run/<attempt>: holds ready|started, and out/err beyond the limit
+    std::int64_t timeout_ms = 0;            // 0: none
+    std::int64_t grace_ms = 10'000;         // between TERM and KILL
+    std::uint64_t inline_limit_bytes = 16 * 1024;  // of each stream, kept in the outcome
+    std::uint64_t output_cap_bytes =
+        16 * 1024 * 1024;  // of each stream; beyond it drained and counted
+    std::string
+        directory;  // <state>/run/<attempt>: holds ready|started, and out/err beyond the limit
 };
 
 enum class ExecEnd : std::uint8_t {
-    exited = 1,     // by itself; `exit` holds
-    signaled = 2,   // by a signal that we did not send; `signal` holds
-    timed_out = 3,  // stopped by its time limit
-    stopped = 4,    // stopped because the worker asked
+    exited = 1,       // by itself; `exit` holds
+    signaled = 2,     // by a signal that we did not send; `signal` holds
+    timed_out = 3,    // stopped by its time limit
+    stopped = 4,      // stopped because the worker asked
     not_started = 5,  // exec failed: `error` says why; nothing ran
 };
 
 /// What became of one stream.
 struct ExecStream {
-    Bytes head;                     // the whole stream when total <= inline limit; else empty, or the
-                                    // beginning when its file could not be made
+    Bytes head;  // the whole stream when total <= inline limit; else empty, or the
+                 // beginning when its file could not be made
     std::uint64_t total_bytes = 0;  // what the command wrote
     std::uint64_t kept_bytes = 0;   // what is kept, in `head` or in the file
     std::string file;               // absolute path of the rest, empty when inline
 };
 
 struct ExecOutcome {
-    std::uint64_t number = 0;  // dense from 1 for one supervisor's state directory; acknowledged by it
+    std::uint64_t number =
+        0;  // dense from 1 for one supervisor's state directory; acknowledged by it
     AttemptId attempt;
     ExecEnd end = ExecEnd::exited;
     std::int32_t exit = 0;
@@ -84,8 +87,8 @@ using SupervisorMessage = std::variant<SupervisorHello, ExecOutcome, ExecRefused
 class Supervisor {
 public:
     virtual ~Supervisor() = default;
-    /// Dials the node's supervisor, starting one when none answers. On success a SupervisorHello and
-    /// the unacknowledged outcomes with number > `last_recorded` come through next().
+    /// Dials the node's supervisor, starting one when none answers. On success a SupervisorHello
+    /// and the unacknowledged outcomes with number > `last_recorded` come through next().
     virtual Status connect(std::uint64_t last_recorded) = 0;
     /// Fire and forget: the answer is an outcome or a refusal. Repeated requests are harmless.
     virtual Status start(const ExecPlan& plan) = 0;

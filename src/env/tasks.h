@@ -1,11 +1,12 @@
 #pragma once
 
-// Tasks and mailboxes: how the fixed set of sequential activities of a writer is run and how they meet.
+// Tasks and mailboxes: how the fixed set of sequential activities of a writer is run and how they
+// meet.
 //
-// In production a task is a thread; in the simulator it runs under a baton, one at a time, in virtual
-// time. A task makes no thread, reads no clock, has no mutable static, and shares nothing with another
-// task but mailboxes and immutable snapshots. A killed writer's env calls throw Killed, which is caught
-// at the task's root and nowhere else.
+// In production a task is a thread; in the simulator it runs under a baton, one at a time, in
+// virtual time. A task makes no thread, reads no clock, has no mutable static, and shares nothing
+// with another task but mailboxes and immutable snapshots. A killed writer's env calls throw
+// Killed, which is caught at the task's root and nowhere else.
 
 #include <cstddef>
 #include <deque>
@@ -24,7 +25,8 @@ namespace reeve::env {
 /// Thrown by env calls of a writer that the simulator has killed. Not a std::exception on purpose.
 struct Killed {};
 
-/// One sleeper, any number of wakers: an auto-reset event. A notify without a sleeper is remembered once.
+/// One sleeper, any number of wakers: an auto-reset event. A notify without a sleeper is remembered
+/// once.
 class WaitPoint {
 public:
     virtual ~WaitPoint() = default;
@@ -47,9 +49,11 @@ public:
 template <typename T>
 class Mailbox {
 public:
-    Mailbox(Tasks& tasks, std::size_t capacity) : point_(tasks.make_wait_point()), capacity_(capacity) {}
+    Mailbox(Tasks& tasks, std::size_t capacity)
+        : point_(tasks.make_wait_point()), capacity_(capacity) {}
 
-    /// Code::full when the receiver is `capacity` messages behind: the sender decides what that means.
+    /// Code::full when the receiver is `capacity` messages behind: the sender decides what that
+    /// means.
     Status push(T message) {
         {
             const std::lock_guard lock(mutex_);
@@ -62,7 +66,8 @@ public:
         return ok();
     }
 
-    /// Everything that has arrived, waiting until the deadline for the first; empty at the deadline.
+    /// Everything that has arrived, waiting until the deadline for the first; empty at the
+    /// deadline.
     std::vector<T> take_all(MonoTime deadline) {
         auto out = drain();
         while (out.empty() && point_->wait_until(deadline)) {
@@ -99,7 +104,8 @@ public:
 private:
     std::vector<T> drain() {
         const std::lock_guard lock(mutex_);
-        std::vector<T> out(std::make_move_iterator(queue_.begin()), std::make_move_iterator(queue_.end()));
+        std::vector<T> out(std::make_move_iterator(queue_.begin()),
+                           std::make_move_iterator(queue_.end()));
         queue_.clear();
         return out;
     }

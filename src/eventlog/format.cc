@@ -1,4 +1,5 @@
-// The layout in docs/formats/eventlog.md, byte by byte; offsets there and here are the same numbers.
+// The layout in docs/formats/eventlog.md, byte by byte; offsets there and here are the same
+// numbers.
 
 #include "eventlog/format.h"
 
@@ -70,8 +71,8 @@ std::optional<std::uint64_t> parse_ten_digits(std::string_view text) {
 }  // namespace
 
 LogPosition first_position(const SegmentHeader& header) {
-    return {header.id.incarnation, header.id.segment, Offset(header_page_bytes), header.previous.seq,
-            header.previous.hash};
+    return {header.id.incarnation, header.id.segment, Offset(header_page_bytes),
+            header.previous.seq, header.previous.hash};
 }
 
 std::uint64_t segment_uid(const ClusterId& cluster, const WriterId& writer, const SegmentId& id) {
@@ -116,7 +117,8 @@ Result<SegmentHeader> decode_header(ByteView page) {
     if (load_le<std::uint32_t>(p + header_crc_at) != header_crc(page)) {
         return corrupt("the header's CRC does not match");
     }
-    if (load_le<std::uint32_t>(p + 8) != format_version || load_le<std::uint32_t>(p + 12) != hash_sha256) {
+    if (load_le<std::uint32_t>(p + 8) != format_version ||
+        load_le<std::uint32_t>(p + 12) != hash_sha256) {
         return Error{Code::unsupported, "a format or hash algorithm that this build does not know"};
     }
     if (!all_zero(page.subspan(112, 8)) || !all_zero(page.subspan(124, 4)) ||
@@ -126,11 +128,15 @@ Result<SegmentHeader> decode_header(ByteView page) {
     SegmentHeader header;
     copy_out(header.cluster, p + 16);
     header.writer = WriterId(get_text(p + 32));
-    header.id = {Incarnation(load_le<std::uint64_t>(p + 80)), SegmentNo(load_le<std::uint64_t>(p + 88))};
+    header.id = {Incarnation(load_le<std::uint64_t>(p + 80)),
+                 SegmentNo(load_le<std::uint64_t>(p + 88))};
     copy_out(header.nonce, p + 96);
     header.level = load_le<std::uint32_t>(p + 120);
-    header.previous = {Incarnation(load_le<std::uint64_t>(p + 128)), SegmentNo(load_le<std::uint64_t>(p + 136)),
-                       Offset(load_le<std::uint64_t>(p + 144)), Seq(load_le<std::uint64_t>(p + 152)), {}};
+    header.previous = {Incarnation(load_le<std::uint64_t>(p + 128)),
+                       SegmentNo(load_le<std::uint64_t>(p + 136)),
+                       Offset(load_le<std::uint64_t>(p + 144)),
+                       Seq(load_le<std::uint64_t>(p + 152)),
+                       {}};
     copy_out(header.previous.hash, p + 160);
     header.first_hlc = Hlc(load_le<std::uint64_t>(p + 192));
     return header;
@@ -198,7 +204,8 @@ Found classify(ByteView bytes, std::uint64_t uid, BatchHeader* header, std::stri
     header->synced_through = Offset(load_le<std::uint64_t>(p + 48));
     copy_out(header->previous, p + 64);
     const bool sane = header->length > batch_header_bytes && header->length <= max_batch_bytes &&
-                      header->length % 8 == 0 && header->count > 0 && load_le<std::uint32_t>(p + 60) == 0;
+                      header->length % 8 == 0 && header->count > 0 &&
+                      load_le<std::uint32_t>(p + 60) == 0;
     if (!sane || header->uid != uid) {
         *why = sane ? "a batch of another segment" : "a length, count or flag that cannot be";
         return Found::nothing;
@@ -226,13 +233,14 @@ Result<BatchHeader> verify_batch(ByteView bytes, std::uint64_t uid, const LogPos
         return corrupt("it says that bytes behind its own begin were synced");
     }
     if (header.first_seq != before.seq.next()) {
-        return corrupt("event " + std::to_string(before.seq.v + 1) + " is missing: the batch begins with " +
-                       std::to_string(header.first_seq.v));
+        return corrupt("event " + std::to_string(before.seq.v + 1) +
+                       " is missing: the batch begins with " + std::to_string(header.first_seq.v));
     }
     return header;
 }
 
-Result<std::vector<events::Event>> decode_batch(ByteView batch, const BatchHeader& header, const WriterId& writer) {
+Result<std::vector<events::Event>> decode_batch(ByteView batch, const BatchHeader& header,
+                                                const WriterId& writer) {
     std::vector<events::Event> out;
     std::size_t at = batch_header_bytes;
     Seq seq = header.first_seq;
@@ -243,12 +251,15 @@ Result<std::vector<events::Event>> decode_batch(ByteView batch, const BatchHeade
         const std::size_t size = load_le<std::uint32_t>(batch.data() + at);
         const auto type = load_le<std::uint16_t>(batch.data() + at + 4);
         if (load_le<std::uint16_t>(batch.data() + at + 6) != event_version) {
-            return Error{Code::unsupported, "an event frame of a version that this build does not know"};
+            return Error{Code::unsupported,
+                         "an event frame of a version that this build does not know"};
         }
-        if (size > events::max_event_bytes || align8(size) > header.length - at - event_frame_bytes) {
+        if (size > events::max_event_bytes ||
+            align8(size) > header.length - at - event_frame_bytes) {
             return corrupt("an event reaches beyond its batch");
         }
-        TRY_ASSIGN(auto event, events::decode(type, batch.subspan(at + event_frame_bytes, size), writer, seq));
+        TRY_ASSIGN(auto event,
+                   events::decode(type, batch.subspan(at + event_frame_bytes, size), writer, seq));
         out.push_back(std::move(event));
         if (!all_zero(batch.subspan(at + event_frame_bytes + size, align8(size) - size))) {
             return corrupt("padding behind an event is not zero");
@@ -303,7 +314,8 @@ std::optional<SegmentId> parse_segment_name(std::string_view name) {
         return std::nullopt;
     }
     const auto incarnation = parse_ten_digits(name.substr(0, dash));
-    const auto segment = parse_ten_digits(name.substr(dash + 1, name.size() - dash - 1 - ending.size()));
+    const auto segment =
+        parse_ten_digits(name.substr(dash + 1, name.size() - dash - 1 - ending.size()));
     if (!incarnation || !segment || *incarnation == 0 || *segment == 0) {
         return std::nullopt;
     }

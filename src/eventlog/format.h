@@ -1,7 +1,7 @@
 #pragma once
 
-// The bytes of the event log, as docs/formats/eventlog.md gives them: constants, and the codec of the
-// segment header, the batch header, the event frame and the seal. No I/O.
+// The bytes of the event log, as docs/formats/eventlog.md gives them: constants, and the codec of
+// the segment header, the batch header, the event frame and the seal. No I/O.
 
 #include <array>
 #include <cstdint>
@@ -28,8 +28,10 @@ constexpr std::uint32_t format_version = 1;
 constexpr std::uint32_t hash_sha256 = 1;
 constexpr std::uint16_t event_version = 1;
 
-static_assert(max_frame_bytes + batch_header_bytes <= max_batch_bytes, "the greatest event fits in a batch");
-static_assert(max_batch_bytes + header_page_bytes + seal_bytes <= default_segment_bytes, "and that in a segment");
+static_assert(max_frame_bytes + batch_header_bytes <= max_batch_bytes,
+              "the greatest event fits in a batch");
+static_assert(max_batch_bytes + header_page_bytes + seal_bytes <= default_segment_bytes,
+              "and that in a segment");
 static_assert(header_page_bytes % 8 == 0 && batch_header_bytes % 8 == 0 && seal_bytes % 8 == 0);
 
 using ClusterId = std::array<std::uint8_t, 16>;
@@ -39,9 +41,9 @@ using Nonce = std::array<std::uint8_t, 16>;
 struct LogPosition {
     Incarnation incarnation;
     SegmentNo segment;
-    Offset end;      // of the last batch: where the next one begins
-    Seq seq;         // of the last event
-    Sha256 hash{};   // of the last batch
+    Offset end;     // of the last batch: where the next one begins
+    Seq seq;        // of the last event
+    Sha256 hash{};  // of the last batch
     auto operator<=>(const LogPosition&) const = default;
 };
 
@@ -51,7 +53,9 @@ struct SegmentId {
     SegmentNo segment;
     auto operator<=>(const SegmentId&) const = default;
 };
-inline SegmentId segment_of(const LogPosition& position) { return {position.incarnation, position.segment}; }
+inline SegmentId segment_of(const LogPosition& position) {
+    return {position.incarnation, position.segment};
+}
 
 struct SegmentHeader {
     ClusterId cluster{};
@@ -69,8 +73,8 @@ LogPosition first_position(const SegmentHeader& header);
 std::uint64_t segment_uid(const ClusterId& cluster, const WriterId& writer, const SegmentId& id);
 
 Bytes encode_header(const SegmentHeader& header);  // one page
-/// Code::corrupt with the reason; also when reserved bytes are not zero. Code::unsupported: a format or
-/// hash algorithm that this build does not know.
+/// Code::corrupt with the reason; also when reserved bytes are not zero. Code::unsupported: a
+/// format or hash algorithm that this build does not know.
 Result<SegmentHeader> decode_header(ByteView page);
 
 struct BatchHeader {
@@ -80,8 +84,8 @@ struct BatchHeader {
     Seq first_seq;
     Hlc first_hlc;
     Hlc last_hlc;
-    Offset synced_through;     // of this segment, known durable when the batch was written
-    Sha256 previous{};         // hash of the batch before, in this or an earlier segment
+    Offset synced_through;  // of this segment, known durable when the batch was written
+    Sha256 previous{};      // hash of the batch before, in this or an earlier segment
 };
 
 /// One event, encoded: its type and its FlatBuffer.
@@ -93,13 +97,14 @@ struct EncodedEvent {
 Bytes encode_batch(BatchHeader header, std::span<const EncodedEvent> events);
 
 enum class Found : std::uint8_t { batch, seal, nothing };
-/// What stands at the start of `bytes`: a batch header that verifies, a seal, or nothing (zeros, too
-/// few bytes, or bytes that do not verify; `why` says which).
+/// What stands at the start of `bytes`: a batch header that verifies, a seal, or nothing (zeros,
+/// too few bytes, or bytes that do not verify; `why` says which).
 Found classify(ByteView bytes, std::uint64_t uid, BatchHeader* header, std::string* why);
 /// Whole batch: CRCs, uid, chain, dense sequence, frames. `bytes` begins with the batch.
 Result<BatchHeader> verify_batch(ByteView bytes, std::uint64_t uid, const LogPosition& before);
 /// The events of a verified batch. Code::corrupt when a FlatBuffer does not verify.
-Result<std::vector<events::Event>> decode_batch(ByteView batch, const BatchHeader& header, const WriterId& writer);
+Result<std::vector<events::Event>> decode_batch(ByteView batch, const BatchHeader& header,
+                                                const WriterId& writer);
 
 struct Seal {
     std::uint64_t uid = 0;
@@ -110,8 +115,8 @@ struct Seal {
 Bytes encode_seal(const Seal& seal);
 Result<Seal> decode_seal(ByteView bytes);
 
-std::string segment_name(const SegmentId& id);          // "0000000003-0000000001.rlog"
+std::string segment_name(const SegmentId& id);  // "0000000003-0000000001.rlog"
 std::optional<SegmentId> parse_segment_name(std::string_view name);
-std::string head_name(Incarnation incarnation);         // "0000000003.head"
+std::string head_name(Incarnation incarnation);  // "0000000003.head"
 
 }  // namespace reeve::eventlog

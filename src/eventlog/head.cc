@@ -12,7 +12,9 @@ constexpr std::size_t used_bytes = 176;
 constexpr std::size_t crc_at = 8;
 constexpr std::size_t signature_at = 4032;
 
-std::uint32_t crc_of(ByteView slot) { return crc32c(slot.subspan(crc_at + 4, signature_at - crc_at - 4)); }
+std::uint32_t crc_of(ByteView slot) {
+    return crc32c(slot.subspan(crc_at + 4, signature_at - crc_at - 4));
+}
 
 }  // namespace
 
@@ -37,7 +39,8 @@ Bytes encode(const HeadSlot& slot) {
 }
 
 Result<HeadSlot> decode_head(ByteView bytes) {
-    if (bytes.size() < head_slot_bytes || std::memcmp(bytes.data(), magic.data(), magic.size()) != 0) {
+    if (bytes.size() < head_slot_bytes ||
+        std::memcmp(bytes.data(), magic.data(), magic.size()) != 0) {
         return Error{Code::corrupt, "no HEAD slot"};
     }
     const auto* p = bytes.data();

@@ -1,7 +1,7 @@
 #pragma once
 
-// HEAD: what one incarnation of a writer declares shared, and its heartbeat. Two alternating slots of
-// 4 KiB, written in place after the segment has been synced: one of them is always whole.
+// HEAD: what one incarnation of a writer declares shared, and its heartbeat. Two alternating slots
+// of 4 KiB, written in place after the segment has been synced: one of them is always whole.
 
 #include <array>
 #include <cstdint>
@@ -17,7 +17,7 @@ constexpr std::size_t head_slot_bytes = 4096;
 
 struct HeadSlot {
     std::uint64_t counter = 0;  // greater is newer, within an incarnation; from 1
-    Nonce tag{};                // random, new for each slot: recognises a slot that this writer never wrote
+    Nonce tag{};  // random, new for each slot: recognises a slot that this writer never wrote
     WriterId writer;
     Incarnation incarnation;
     Nonce nonce{};
@@ -33,7 +33,8 @@ struct HeadSlot {
 Bytes encode(const HeadSlot& slot);
 Result<HeadSlot> decode_head(ByteView slot);
 
-/// The greatest valid slot by a fresh open; nullopt when neither verifies. Code::not_found when absent.
+/// The greatest valid slot by a fresh open; nullopt when neither verifies. Code::not_found when
+/// absent.
 Result<std::optional<HeadSlot>> read_head(env::FileSystem& files, const std::string& path);
 /// Writes slot counter % 2 in place and syncs.
 Status write_head(env::File& file, const HeadSlot& slot);

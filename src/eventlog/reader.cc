@@ -9,8 +9,9 @@ constexpr std::size_t chunk_bytes = 1024 * 1024;
 
 }  // namespace
 
-Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& directory, const SegmentId& id,
-                                  const ClusterId& cluster, const WriterId& writer) {
+Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& directory,
+                                  const SegmentId& id, const ClusterId& cluster,
+                                  const WriterId& writer) {
     const std::string path = directory + "/" + segment_name(id);
     TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
     Bytes page(header_page_bytes);
@@ -20,8 +21,9 @@ Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& dir
         return std::move(header).error().with(path + " at offset 0");
     }
     if (header->cluster != cluster || header->writer != writer || header->id != id) {
-        return Error{Code::conflict, path + " at offset 0: the header is of another cluster, writer or segment (" +
-                                        header->writer.v + " " + segment_name(header->id) + ")"};
+        return Error{Code::conflict,
+                     path + " at offset 0: the header is of another cluster, writer or segment (" +
+                         header->writer.v + " " + segment_name(header->id) + ")"};
     }
     return header;
 }
@@ -34,18 +36,24 @@ Result<bool> holds_batches(env::FileSystem& files, const std::string& path) {
                        [](std::uint8_t byte) { return byte != 0; });
 }
 
-LogReader::LogReader(env::FileSystem& files, std::string directory, ClusterId cluster, WriterId writer)
-    : files_(&files), directory_(std::move(directory)), cluster_(cluster), writer_(std::move(writer)) {}
+LogReader::LogReader(env::FileSystem& files, std::string directory, ClusterId cluster,
+                     WriterId writer)
+    : files_(&files),
+      directory_(std::move(directory)),
+      cluster_(cluster),
+      writer_(std::move(writer)) {}
 LogReader::LogReader(LogReader&&) noexcept = default;
 LogReader& LogReader::operator=(LogReader&&) noexcept = default;
 LogReader::~LogReader() = default;
 
-Result<LogReader> LogReader::open(env::FileSystem& files, std::string directory, ClusterId cluster, WriterId writer) {
+Result<LogReader> LogReader::open(env::FileSystem& files, std::string directory, ClusterId cluster,
+                                  WriterId writer) {
     return LogReader(files, std::move(directory), cluster, std::move(writer));
 }
 
 Error LogReader::corrupt(const SegmentId& id, Offset at, const std::string& why) const {
-    return {Code::corrupt, directory_ + "/" + segment_name(id) + " at offset " + std::to_string(at.v) + ": " + why};
+    return {Code::corrupt, directory_ + "/" + segment_name(id) + " at offset " +
+                               std::to_string(at.v) + ": " + why};
 }
 
 Result<std::vector<SegmentId>> LogReader::segments_after(const SegmentId& id) const {
@@ -106,7 +114,10 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
         }
         const auto& previous = header->previous;
         if (segment_of(previous) > segment_of(position_)) {
-            return torn ? *torn : corrupt(id, Offset(0), "it continues " + segment_name(segment_of(previous)) + ", which is missing");
+            return torn ? *torn
+                        : corrupt(id, Offset(0),
+                                  "it continues " + segment_name(segment_of(previous)) +
+                                      ", which is missing");
         }
         if (segment_of(previous) != segment_of(position_) || previous.end < position_.end) {
             return corrupt(id, Offset(0), "it continues the log before its end (a fork)");
@@ -114,7 +125,8 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
         if (previous.end > position_.end) {
             return corrupt(segment_of(position_), position_.end,
                            (why_ended.empty() ? std::string("the batches end") : why_ended) +
-                               ", but the next segment continues at offset " + std::to_string(previous.end.v));
+                               ", but the next segment continues at offset " +
+                               std::to_string(previous.end.v));
         }
         if (previous.seq != position_.seq || previous.hash != position_.hash) {
             return corrupt(id, Offset(0), "it continues another log than this one (a fork)");
@@ -125,8 +137,8 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
     return false;
 }
 
-// A batch is written only after those before it are synced, and says so: a header further on that does
-// proves that what stands here was declared once, and is damaged.
+// A batch is written only after those before it are synced, and says so: a header further on that
+// does proves that what stands here was declared once, and is damaged.
 Status LogReader::expect_end(const std::string& why_ended) {
     const auto proves = [&](ByteView bytes, std::uint64_t at) {
         BatchHeader header;
@@ -136,17 +148,20 @@ Status LogReader::expect_end(const std::string& why_ended) {
             const auto seal = decode_seal(bytes);
             return seal && seal->end.v == at;
         }
-        return found == Found::batch && header.synced_through > position_.end && header.synced_through.v <= at;
+        return found == Found::batch && header.synced_through > position_.end &&
+               header.synced_through.v <= at;
     };
     Bytes chunk(chunk_bytes);
     for (std::uint64_t from = position_.end.v + 8; from < stop_; from += chunk_bytes - seal_bytes) {
         TRY_ASSIGN(const auto n, file_->read_at(Offset(from), chunk));
         const auto bytes = ByteView(chunk).first(n);
         for (std::size_t at = 0; at + batch_header_bytes <= n; at += 8) {
-            if (load_le<std::uint32_t>(bytes.data() + at) != 0 && proves(bytes.subspan(at), from + at)) {
+            if (load_le<std::uint32_t>(bytes.data() + at) != 0 &&
+                proves(bytes.subspan(at), from + at)) {
                 return corrupt(segment_of(position_), position_.end,
                                (why_ended.empty() ? std::string("zeros") : why_ended) +
-                                   ", but a later batch stands at offset " + std::to_string(from + at));
+                                   ", but a later batch stands at offset " +
+                                   std::to_string(from + at));
             }
         }
         if (n < chunk_bytes) {
@@ -162,7 +177,8 @@ Result<ByteView> LogReader::window(std::size_t wanted, std::uint64_t stop) {
     const std::uint64_t most = stop > at ? stop - at : 0;
     wanted = static_cast<std::size_t>(std::min<std::uint64_t>(wanted, most));
     if (at < buffer_at_ || at + wanted > buffer_at_ + buffer_.size()) {
-        const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(std::max(wanted, chunk_bytes), most));
+        const auto size =
+            static_cast<std::size_t>(std::min<std::uint64_t>(std::max(wanted, chunk_bytes), most));
         buffer_.resize(size);
         buffer_at_ = at;
         TRY_ASSIGN(const auto n, file_->read_at(position_.end, buffer_));
@@ -172,7 +188,8 @@ Result<ByteView> LogReader::window(std::size_t wanted, std::uint64_t stop) {
     return ByteView(buffer_).subspan(skip, std::min(wanted, buffer_.size() - skip));
 }
 
-Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPosition>& limit, std::string* why_ended) {
+Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPosition>& limit,
+                                                   std::string* why_ended) {
     const bool here = limit && segment_of(*limit) == segment_of(position_);
     const std::uint64_t stop = std::min(stop_, here ? limit->end.v : UINT64_MAX);
     TRY_ASSIGN(auto bytes, window(std::max(batch_header_bytes, seal_bytes), stop));
@@ -216,7 +233,8 @@ Result<std::optional<Batch>> LogReader::next(const std::optional<LogPosition>& l
     for (;;) {
         if (limit && position_.seq >= limit->seq && limit->seq.v > 0) {
             if (position_.seq == limit->seq && position_.hash != limit->hash) {
-                return corrupt(segment_of(position_), position_.end, "the last batch is not the declared one (a fork)");
+                return corrupt(segment_of(position_), position_.end,
+                               "the last batch is not the declared one (a fork)");
             }
             return std::optional<Batch>();
         }
@@ -230,8 +248,10 @@ Result<std::optional<Batch>> LogReader::next(const std::optional<LogPosition>& l
         TRY_ASSIGN(const bool entered, enter_next(why_ended));
         if (!entered) {
             if (limit && limit->seq > position_.seq) {
-                return corrupt(position_.incarnation.v != 0 ? segment_of(position_) : segment_of(*limit), position_.end,
-                               why_ended.empty() ? "the log ends before its declared end" : why_ended);
+                return corrupt(
+                    position_.incarnation.v != 0 ? segment_of(position_) : segment_of(*limit),
+                    position_.end,
+                    why_ended.empty() ? "the log ends before its declared end" : why_ended);
             }
             if (!limit && position_.incarnation.v != 0) {
                 TRY(expect_end(why_ended));
@@ -246,7 +266,8 @@ Status LogReader::seek(const LogPosition& cursor) {
         return ok();
     }
     TRY(enter(segment_of(cursor)));
-    const Error changed{Code::conflict, directory_ + "/" + segment_name(segment_of(cursor)) + ": the log is not the one that was read up to offset " +
+    const Error changed{Code::conflict, directory_ + "/" + segment_name(segment_of(cursor)) +
+                                            ": the log is not the one that was read up to offset " +
                                             std::to_string(cursor.end.v)};
     while (position_.end < cursor.end) {
         BatchHeader header;

@@ -2,9 +2,10 @@
 
 // The one reader of event logs: over a writer's own directory or a mirror, live or at rest.
 //
-// It verifies everything it returns: header, CRCs, chain, dense sequence, FlatBuffers. What does not
-// verify at or beyond the limit is not there yet; below it, or covered by a later batch, a seal or a later
-// segment's header, it is Code::corrupt with file, offset and reason, and reading stops there for good (I7).
+// It verifies everything it returns: header, CRCs, chain, dense sequence, FlatBuffers. What does
+// not verify at or beyond the limit is not there yet; below it, or covered by a later batch, a seal
+// or a later segment's header, it is Code::corrupt with file, offset and reason, and reading stops
+// there for good (I7).
 
 #include <memory>
 #include <optional>
@@ -34,8 +35,8 @@ public:
     LogReader& operator=(LogReader&&) noexcept;
     ~LogReader();
 
-    /// The next batch, or nothing at the end: of `limit` when given, else of what is complete. Can be
-    /// called again when the file has grown.
+    /// The next batch, or nothing at the end: of `limit` when given, else of what is complete. Can
+    /// be called again when the file has grown.
     Result<std::optional<Batch>> next(const std::optional<LogPosition>& limit);
     /// Continues behind `cursor`. Code::conflict when the batch that ends there is another one now.
     Status seek(const LogPosition& cursor);
@@ -49,7 +50,8 @@ private:
     Status expect_end(const std::string& why_ended);
     Result<std::uint64_t> end_by_successor(const SegmentId& id) const;
     Result<ByteView> window(std::size_t wanted, std::uint64_t stop);
-    Result<std::optional<Batch>> batch_here(const std::optional<LogPosition>& limit, std::string* why_ended);
+    Result<std::optional<Batch>> batch_here(const std::optional<LogPosition>& limit,
+                                            std::string* why_ended);
     Result<std::vector<SegmentId>> segments_after(const SegmentId& id) const;
 
     env::FileSystem* files_;
@@ -64,13 +66,14 @@ private:
     std::uint64_t buffer_at_ = 0;
 };
 
-/// Whether anything but zeros follows the header page: then the segment was in use, and a header that does
-/// not verify is damage. A header that never became durable has nothing behind it.
+/// Whether anything but zeros follows the header page: then the segment was in use, and a header
+/// that does not verify is damage. A header that never became durable has nothing behind it.
 Result<bool> holds_batches(env::FileSystem& files, const std::string& path);
 
 /// Reads and checks one segment's header page. Code::corrupt names file and reason; Code::conflict:
 /// a whole header of another cluster, writer or segment.
-Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& directory, const SegmentId& id,
-                                  const ClusterId& cluster, const WriterId& writer);
+Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& directory,
+                                  const SegmentId& id, const ClusterId& cluster,
+                                  const WriterId& writer);
 
 }  // namespace reeve::eventlog

@@ -13,25 +13,29 @@ Result<std::string> leftover(env::FileSystem& files, const std::string& path, Of
     Bytes bytes(seal_bytes);
     TRY_ASSIGN(const auto n, file->read_at(end, bytes));
     bytes.resize(n);
-    const bool zeros = std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b == 0; });
+    const bool zeros =
+        std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b == 0; });
     if (zeros || decode_seal(bytes)) {
         return std::string();
     }
-    return path + " at offset " + std::to_string(end.v) + ": bytes of a batch that was never whole; they are ignored";
+    return path + " at offset " + std::to_string(end.v) +
+           ": bytes of a batch that was never whole; they are ignored";
 }
 
 }  // namespace
 
-Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory, const ClusterId& cluster,
-                             const WriterId& writer) {
+Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory,
+                             const ClusterId& cluster, const WriterId& writer) {
     RecoveredLog out;
     auto entries = files.list(directory);
     if (!entries) {
-        return entries.error().code == Code::not_found ? Result<RecoveredLog>(out) : entries.error();
+        return entries.error().code == Code::not_found ? Result<RecoveredLog>(out)
+                                                       : entries.error();
     }
     std::vector<SegmentId> segments;
     for (const auto& entry : *entries) {
-        if (const auto id = parse_segment_name(entry.name); id && entry.kind == env::FileKind::regular) {
+        if (const auto id = parse_segment_name(entry.name);
+            id && entry.kind == env::FileKind::regular) {
             segments.push_back(*id);
         }
     }
@@ -62,7 +66,9 @@ Result<RecoveredLog> recover(env::FileSystem& files, const std::string& director
             out.last_hlc = std::max(out.last_hlc, (*batch)->events.back().hlc);
         }
         out.end = reader.position();
-        TRY_ASSIGN(const auto rest, leftover(files, directory + "/" + segment_name(segment_of(out.end)), out.end.end));
+        TRY_ASSIGN(
+            const auto rest,
+            leftover(files, directory + "/" + segment_name(segment_of(out.end)), out.end.end));
         if (!rest.empty()) {
             out.warnings.push_back(rest);
         }

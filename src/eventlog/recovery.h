@@ -11,14 +11,15 @@
 namespace reeve::eventlog {
 
 struct RecoveredLog {
-    LogPosition end;                     // incarnation 0: the log is empty
-    Hlc last_hlc;                        // of the last event, or of the last segment's header
-    std::vector<std::string> warnings;   // what stands beyond the end: a torn batch, a torn header
+    LogPosition end;                    // incarnation 0: the log is empty
+    Hlc last_hlc;                       // of the last event, or of the last segment's header
+    std::vector<std::string> warnings;  // what stands beyond the end: a torn batch, a torn header
 };
 
-/// The last valid batch of the last segment whose header verifies. Bytes beyond it were never declared;
-/// the next segment's header will exclude them. Code::corrupt when a seal contradicts its batches.
-Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory, const ClusterId& cluster,
-                             const WriterId& writer);
+/// The last valid batch of the last segment whose header verifies. Bytes beyond it were never
+/// declared; the next segment's header will exclude them. Code::corrupt when a seal contradicts its
+/// batches.
+Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory,
+                             const ClusterId& cluster, const WriterId& writer);
 
 }  // namespace reeve::eventlog

@@ -13,7 +13,10 @@ constexpr std::int64_t day_ms = 86'400'000;
 }  // namespace
 
 LogWriter::LogWriter(env::Env env, Options options)
-    : env_(env), options_(std::move(options)), position_(options_.previous), last_hlc_(options_.last_hlc) {}
+    : env_(env),
+      options_(std::move(options)),
+      position_(options_.previous),
+      last_hlc_(options_.last_hlc) {}
 
 LogWriter::~LogWriter() = default;
 
@@ -24,13 +27,16 @@ Result<std::unique_ptr<LogWriter>> LogWriter::open(env::Env env, Options options
 }
 
 Hlc LogWriter::tick() {
-    const auto wall = static_cast<std::uint64_t>(std::max<std::int64_t>(env_.clock.wall_now().ms, 0)) << 16;
+    const auto wall =
+        static_cast<std::uint64_t>(std::max<std::int64_t>(env_.clock.wall_now().ms, 0)) << 16;
     last_hlc_ = Hlc(std::max(wall, last_hlc_.v + 1));
     return last_hlc_;
 }
 
 void LogWriter::observe(Hlc seen) {
-    const auto most = static_cast<std::uint64_t>(std::max<std::int64_t>(env_.clock.wall_now().ms + max_skew_ms, 0)) << 16;
+    const auto most = static_cast<std::uint64_t>(
+                          std::max<std::int64_t>(env_.clock.wall_now().ms + max_skew_ms, 0))
+                      << 16;
     last_hlc_ = std::max(last_hlc_, Hlc(std::min(seen.v, most)));
 }
 
@@ -52,7 +58,8 @@ Status LogWriter::open_segment(SegmentNo number) {
         return env_.files.sync_dir(options_.directory);
     };
     if (auto begun = begin(); !begun) {
-        // Nothing was declared in it: a full disk is not filled further with files that hold nothing.
+        // Nothing was declared in it: a full disk is not filled further with files that hold
+        // nothing.
         static_cast<void>(env_.files.remove(path).has_value());
         return begun;
     }
@@ -83,7 +90,8 @@ Status LogWriter::reserve(std::uint64_t end) {
     if (end <= file_bytes_) {
         return ok();
     }
-    const std::uint64_t wanted = std::max(end, std::min(file_bytes_ + presize_step, options_.segment_bytes));
+    const std::uint64_t wanted =
+        std::max(end, std::min(file_bytes_ + presize_step, options_.segment_bytes));
     TRY(file_->resize(wanted));
     file_bytes_ = wanted;
     return ok();
@@ -119,7 +127,8 @@ Status LogWriter::write_batch(std::span<const EncodedEvent> events, Hlc first, H
     return ok();
 }
 
-Result<LogPosition> LogWriter::append(std::span<const events::Payload> payloads, std::vector<events::Event>* out) {
+Result<LogPosition> LogWriter::append(std::span<const events::Payload> payloads,
+                                      std::vector<events::Event>* out) {
     std::size_t accepted = 0;
     std::vector<EncodedEvent> group;
     std::vector<Hlc> clocks;
@@ -130,7 +139,8 @@ Result<LogPosition> LogWriter::append(std::span<const events::Payload> payloads,
         }
         auto done = write_batch(group, clocks.front(), clocks.back());
         if (!done) {
-            return std::move(done).error().with(std::to_string(accepted) + " of " + std::to_string(payloads.size()) +
+            return std::move(done).error().with(std::to_string(accepted) + " of " +
+                                                std::to_string(payloads.size()) +
                                                 " events accepted");
         }
         const std::uint64_t first = position_.seq.v - group.size() + 1;

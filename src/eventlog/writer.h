@@ -1,12 +1,13 @@
 #pragma once
 
-// The writer of the own log: appends batches to segments of one incarnation, each durable before append
-// returns. Owned by one task (the loop). Local disk only; sharing is the mirror's.
+// The writer of the own log: appends batches to segments of one incarnation, each durable before
+// append returns. Owned by one task (the loop). Local disk only; sharing is the mirror's.
 //
 //   append: encode -> one write -> one fdatasync -> accepted
 //
-// A segment ends at its size limit, at a new UTC day, at an I/O error and with the process; the next
-// one's header says where the valid part ends. After an error the descriptor is never used again.
+// A segment ends at its size limit, at a new UTC day, at an I/O error and with the process; the
+// next one's header says where the valid part ends. After an error the descriptor is never used
+// again.
 
 #include <memory>
 #include <span>
@@ -18,7 +19,8 @@
 
 namespace reeve::eventlog {
 
-constexpr std::int64_t max_skew_ms = 2000;  // the clock is pulled forward by what it reads, no further
+constexpr std::int64_t max_skew_ms =
+    2000;  // the clock is pulled forward by what it reads, no further
 
 class LogWriter {
 public:
@@ -28,8 +30,8 @@ public:
         WriterId writer;
         Incarnation incarnation;
         Nonce nonce{};
-        LogPosition previous;   // of recovery
-        Hlc last_hlc;           // of recovery: the clock goes on above it, whatever the wall clock says
+        LogPosition previous;  // of recovery
+        Hlc last_hlc;  // of recovery: the clock goes on above it, whatever the wall clock says
         std::uint64_t segment_bytes = default_segment_bytes;
     };
     /// Makes segment 1 of the incarnation; its header is durable. Code::conflict when it exists.
@@ -38,10 +40,12 @@ public:
     LogWriter(const LogWriter&) = delete;
     LogWriter& operator=(const LogWriter&) = delete;
 
-    /// All payloads or none, in one batch (in several when they exceed a batch: then a prefix of them may
-    /// be accepted when a later one fails, and the error says so). On success they are durable; `out` gets
-    /// them with clock and sequence. After an error the next call goes on in a new segment.
-    Result<LogPosition> append(std::span<const events::Payload> payloads, std::vector<events::Event>* out);
+    /// All payloads or none, in one batch (in several when they exceed a batch: then a prefix of
+    /// them may be accepted when a later one fails, and the error says so). On success they are
+    /// durable; `out` gets them with clock and sequence. After an error the next call goes on in a
+    /// new segment.
+    Result<LogPosition> append(std::span<const events::Payload> payloads,
+                               std::vector<events::Event>* out);
     /// Trims the pre-sized tail and seals the segment; the last call.
     Status close();
     const LogPosition& position() const { return position_; }

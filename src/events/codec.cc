@@ -1,4 +1,5 @@
-// Event values to FlatBuffers and back. One encode and one decode a type, in the order of the union.
+// Event values to FlatBuffers and back. One encode and one decode a type, in the order of the
+// union.
 
 #include "events/codec.h"
 
@@ -54,13 +55,22 @@ Made<void> put(Builder& b, const NodeStarted& e) {
     const auto roles = b.CreateVectorOfStrings(e.roles);
     const auto labels = b.CreateVectorOfStrings(e.labels);
     const auto version = put_text(b, e.version);
-    return fbs::CreateNodeStarted(b, node, e.incarnation.v, role, roles, labels, e.slots, e.cpus, e.memory_mb,
-                                  e.level, version, e.heartbeat_ms)
+    return fbs::CreateNodeStarted(b, node, e.incarnation.v, role, roles, labels, e.slots, e.cpus,
+                                  e.memory_mb, e.level, version, e.heartbeat_ms)
         .Union();
 }
 bool get(NodeStarted& e, const fbs::NodeStarted& t) {
-    e = {NodeId(text(t.node())), Incarnation(t.incarnation()), text(t.role()), texts(t.roles()), texts(t.labels()),
-         t.slots(), t.cpus(), t.memory_mb(), t.level(), text(t.version()), t.heartbeat_ms()};
+    e = {NodeId(text(t.node())),
+         Incarnation(t.incarnation()),
+         text(t.role()),
+         texts(t.roles()),
+         texts(t.labels()),
+         t.slots(),
+         t.cpus(),
+         t.memory_mb(),
+         t.level(),
+         text(t.version()),
+         t.heartbeat_ms()};
     return true;
 }
 
@@ -80,8 +90,8 @@ Made<void> put(Builder& b, const JobSubmitted& e) {
     const auto request = put_text(b, e.request_id);
     const auto origin = put_text(b, e.origin);
     const auto retry = put_text(b, e.retry_of);
-    return fbs::CreateJobSubmitted(b, job, document, hash, e.uid, request, static_cast<std::uint8_t>(e.door), origin,
-                                   retry)
+    return fbs::CreateJobSubmitted(b, job, document, hash, e.uid, request,
+                                   static_cast<std::uint8_t>(e.door), origin, retry)
         .Union();
 }
 bool get(JobSubmitted& e, const fbs::JobSubmitted& t) {
@@ -109,8 +119,9 @@ Made<void> put(Builder& b, const JobOffered& e) {
     for (const auto& s : e.scores) {
         const auto node = put_text(b, s.node.v);
         const auto reason = put_text(b, s.reason);
-        scores.push_back(fbs::CreateOfferScore(b, node, s.eligible, reason, s.role_ppm, s.success_ppm, s.speed_ppm,
-                                               s.recency_ppm, s.expected_ms, s.cost_ms));
+        scores.push_back(fbs::CreateOfferScore(b, node, s.eligible, reason, s.role_ppm,
+                                               s.success_ppm, s.speed_ppm, s.recency_ppm,
+                                               s.expected_ms, s.cost_ms));
     }
     const auto job = put_job(b, e.attempt.job);
     return fbs::CreateJobOffered(b, job, e.attempt.attempt.v, b.CreateVector(scores)).Union();
@@ -118,8 +129,9 @@ Made<void> put(Builder& b, const JobOffered& e) {
 bool get(JobOffered& e, const fbs::JobOffered& t) {
     for (flatbuffers::uoffset_t i = 0; t.scores() != nullptr && i < t.scores()->size(); ++i) {
         const auto& s = *t.scores()->Get(i);
-        e.scores.push_back({NodeId(text(s.node())), s.eligible(), text(s.reason()), s.role_ppm(), s.success_ppm(),
-                            s.speed_ppm(), s.recency_ppm(), s.expected_ms(), s.cost_ms()});
+        e.scores.push_back({NodeId(text(s.node())), s.eligible(), text(s.reason()), s.role_ppm(),
+                            s.success_ppm(), s.speed_ppm(), s.recency_ppm(), s.expected_ms(),
+                            s.cost_ms()});
     }
     return attempt(e.attempt, t);
 }
@@ -128,7 +140,9 @@ Made<void> put(Builder& b, const JobStarted& e) {
     const auto job = put_job(b, e.attempt.job);
     const auto node = put_text(b, e.node.v);
     const auto hash = put_bytes(b, e.spec_hash);
-    return fbs::CreateJobStarted(b, job, e.attempt.attempt.v, node, e.incarnation.v, hash, e.claimed).Union();
+    return fbs::CreateJobStarted(b, job, e.attempt.attempt.v, node, e.incarnation.v, hash,
+                                 e.claimed)
+        .Union();
 }
 bool get(JobStarted& e, const fbs::JobStarted& t) {
     e.node = NodeId(text(t.node()));
@@ -159,8 +173,9 @@ Made<void> put(Builder& b, const JobFinished& e) {
     const auto out = put_stream(b, e.out);
     const auto err = put_stream(b, e.err);
     const auto error = put_text(b, e.error);
-    return fbs::CreateJobFinished(b, job, e.attempt.attempt.v, node, static_cast<std::uint8_t>(e.outcome), e.exit,
-                                  e.signal, e.wall_ms, e.cpu_user_ms, e.cpu_system_ms, e.max_rss_kib, out, err, error,
+    return fbs::CreateJobFinished(b, job, e.attempt.attempt.v, node,
+                                  static_cast<std::uint8_t>(e.outcome), e.exit, e.signal, e.wall_ms,
+                                  e.cpu_user_ms, e.cpu_system_ms, e.max_rss_kib, out, err, error,
                                   e.supervisor_number)
         .Union();
 }
@@ -175,8 +190,8 @@ bool get(JobFinished& e, const fbs::JobFinished& t) {
     e.max_rss_kib = t.max_rss_kib();
     e.error = text(t.error());
     e.supervisor_number = t.supervisor_number();
-    return t.outcome() >= 1 && t.outcome() <= 4 && attempt(e.attempt, t) && get_stream(e.out, t.out()) &&
-           get_stream(e.err, t.err());
+    return t.outcome() >= 1 && t.outcome() <= 4 && attempt(e.attempt, t) &&
+           get_stream(e.out, t.out()) && get_stream(e.err, t.err());
 }
 
 Made<void> put(Builder& b, const JobReleased& e) {
@@ -203,7 +218,9 @@ bool get(JobLost& e, const fbs::JobLost& t) {
 
 Made<void> put(Builder& b, const AttemptOpened& e) {
     const auto job = put_job(b, e.attempt.job);
-    return fbs::CreateAttemptOpened(b, job, e.attempt.attempt.v, e.not_before_ms, put_text(b, e.reason)).Union();
+    return fbs::CreateAttemptOpened(b, job, e.attempt.attempt.v, e.not_before_ms,
+                                    put_text(b, e.reason))
+        .Union();
 }
 bool get(AttemptOpened& e, const fbs::AttemptOpened& t) {
     e.not_before_ms = t.not_before_ms();
@@ -214,7 +231,9 @@ bool get(AttemptOpened& e, const fbs::AttemptOpened& t) {
 Made<void> put(Builder& b, const JobEnded& e) {
     const auto job = put_job(b, e.attempt.job);
     const auto reason = put_text(b, e.reason);
-    return fbs::CreateJobEnded(b, job, e.attempt.attempt.v, static_cast<std::uint8_t>(e.ending), reason).Union();
+    return fbs::CreateJobEnded(b, job, e.attempt.attempt.v, static_cast<std::uint8_t>(e.ending),
+                               reason)
+        .Union();
 }
 bool get(JobEnded& e, const fbs::JobEnded& t) {
     e.ending = static_cast<Ending>(t.ending());
@@ -224,7 +243,8 @@ bool get(JobEnded& e, const fbs::JobEnded& t) {
 
 Made<void> put(Builder& b, const JobCancelRequested& e) {
     const auto job = put_job(b, e.job);
-    return fbs::CreateJobCancelRequested(b, job, e.uid, put_text(b, e.request_id), e.give_up_lost).Union();
+    return fbs::CreateJobCancelRequested(b, job, e.uid, put_text(b, e.request_id), e.give_up_lost)
+        .Union();
 }
 bool get(JobCancelRequested& e, const fbs::JobCancelRequested& t) {
     e.uid = t.uid();
@@ -246,10 +266,13 @@ bool get(SwitchSet& e, const fbs::SwitchSet& t) {
 Made<void> put(Builder& b, const NodeHealth& e) {
     const auto node = put_text(b, e.node.v);
     const auto state = put_text(b, e.state);
-    return fbs::CreateNodeHealth(b, node, state, e.running, e.load_milli, e.memory_free_mb, e.disk_free_mb).Union();
+    return fbs::CreateNodeHealth(b, node, state, e.running, e.load_milli, e.memory_free_mb,
+                                 e.disk_free_mb)
+        .Union();
 }
 bool get(NodeHealth& e, const fbs::NodeHealth& t) {
-    e = {NodeId(text(t.node())), text(t.state()), t.running(), t.load_milli(), t.memory_free_mb(), t.disk_free_mb()};
+    e = {NodeId(text(t.node())), text(t.state()),    t.running(),
+         t.load_milli(),         t.memory_free_mb(), t.disk_free_mb()};
     return true;
 }
 
@@ -310,7 +333,8 @@ constexpr TypeEntry types[] = {
     {"Observation", &read_payload<Observation, fbs::Observation>},
     {"DigestTaken", &read_payload<DigestTaken, fbs::DigestTaken>},
 };
-static_assert(std::size(types) + 1 == std::variant_size_v<Payload>, "one entry a type, Unknown has none");
+static_assert(std::size(types) + 1 == std::variant_size_v<Payload>,
+              "one entry a type, Unknown has none");
 
 }  // namespace
 
@@ -335,8 +359,9 @@ Result<Bytes> encode(Hlc hlc, const Payload& payload) {
     const auto type = static_cast<fbs::Payload>(type_id(payload));
     builder.Finish(fbs::CreateEvent(builder, hlc.v, type, body), fbs::EventIdentifier());
     if (builder.GetSize() > max_event_bytes) {
-        return Error{Code::full, type_name(type_id(payload)) + " of " + std::to_string(builder.GetSize()) +
-                                     " bytes; an event holds at most " + std::to_string(max_event_bytes)};
+        return Error{Code::full,
+                     type_name(type_id(payload)) + " of " + std::to_string(builder.GetSize()) +
+                         " bytes; an event holds at most " + std::to_string(max_event_bytes)};
     }
     const auto* at = builder.GetBufferPointer();
     return Bytes(at, at + builder.GetSize());
@@ -345,7 +370,8 @@ Result<Bytes> encode(Hlc hlc, const Payload& payload) {
 Result<Event> decode(std::uint16_t type, ByteView flatbuffer, const WriterId& writer, Seq seq) {
     flatbuffers::Verifier verifier(flatbuffer.data(), flatbuffer.size(), max_depth, max_tables);
     if (flatbuffer.size() > max_event_bytes || !fbs::VerifyEventBuffer(verifier)) {
-        return Error{Code::corrupt, "event " + std::to_string(seq.v) + ": its FlatBuffer does not verify"};
+        return Error{Code::corrupt,
+                     "event " + std::to_string(seq.v) + ": its FlatBuffer does not verify"};
     }
     const auto& event = *fbs::GetEvent(flatbuffer.data());
     const bool known = type >= 1 && type <= std::size(types);
@@ -353,11 +379,13 @@ Result<Event> decode(std::uint16_t type, ByteView flatbuffer, const WriterId& wr
         return Event{Hlc(event.hlc()), writer, seq, Unknown{type}};
     }
     if (static_cast<std::uint16_t>(event.payload_type()) != type) {
-        return Error{Code::corrupt, "event " + std::to_string(seq.v) + ": its frame names another type"};
+        return Error{Code::corrupt,
+                     "event " + std::to_string(seq.v) + ": its frame names another type"};
     }
     auto payload = types[type - 1].read(event);
     if (!payload) {
-        return std::move(payload).error().with("event " + std::to_string(seq.v) + " " + type_name(type));
+        return std::move(payload).error().with("event " + std::to_string(seq.v) + " " +
+                                               type_name(type));
     }
     return Event{Hlc(event.hlc()), writer, seq, std::move(*payload)};
 }

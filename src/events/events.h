@@ -20,13 +20,13 @@ namespace reeve::events {
 struct NodeStarted {
     NodeId node;
     Incarnation incarnation;
-    std::string role;  // "worker" | "coord"
+    std::string role;                 // "worker" | "coord"
     std::vector<std::string> roles;   // declared, e.g. "storage"
     std::vector<std::string> labels;  // "key=value"
     std::uint32_t slots = 0;          // attempts at once; 0 for a coordinator
     std::uint32_t cpus = 0;
     std::uint64_t memory_mb = 0;
-    std::uint32_t level = 1;          // the greatest event level this build writes
+    std::uint32_t level = 1;  // the greatest event level this build writes
     std::string version;
     std::int64_t heartbeat_ms = 0;
 };
@@ -40,16 +40,17 @@ struct NodeStopped {
 
 enum class SubmitDoor : std::uint8_t { socket = 1, incoming = 2 };
 
-/// A job was accepted at a door. `document` is the canonical JSON (door.h), `spec_hash` its SHA-256.
+/// A job was accepted at a door. `document` is the canonical JSON (door.h), `spec_hash` its
+/// SHA-256.
 struct JobSubmitted {
     JobId job;
     std::string document;
     Sha256 spec_hash{};
     std::uint32_t uid = 0;
-    std::string request_id;   // of the client; a repeated one is the same submission
+    std::string request_id;  // of the client; a repeated one is the same submission
     SubmitDoor door = SubmitDoor::socket;
-    std::string origin;       // name of the dropped file, empty for a socket
-    std::string retry_of;     // text of a job id, or empty
+    std::string origin;    // name of the dropped file, empty for a socket
+    std::string retry_of;  // text of a job id, or empty
 };
 
 /// A document was refused at a door.
@@ -64,13 +65,13 @@ struct JobRejected {
 struct OfferScore {
     NodeId node;
     bool eligible = false;
-    std::string reason;             // of exclusion; empty when eligible
-    std::uint32_t role_ppm = 0;     // the four terms of the routing page, in parts per million
+    std::string reason;          // of exclusion; empty when eligible
+    std::uint32_t role_ppm = 0;  // the four terms of the routing page, in parts per million
     std::uint32_t success_ppm = 0;
     std::uint32_t speed_ppm = 0;
     std::uint32_t recency_ppm = 0;
-    std::int64_t expected_ms = 0;   // expected completion
-    std::int64_t cost_ms = 0;       // expected completion / probability of success
+    std::int64_t expected_ms = 0;  // expected completion
+    std::int64_t cost_ms = 0;      // expected completion / probability of success
 };
 
 /// The router's order for an attempt: best node first. Advice, never a right.
@@ -91,11 +92,11 @@ struct JobStarted {
 enum class Outcome : std::uint8_t { succeeded = 1, failed = 2, timeout = 3, stopped = 4 };
 
 struct StreamRecord {
-    Bytes head;                     // whole stream when it fits inline
+    Bytes head;  // whole stream when it fits inline
     std::uint64_t total_bytes = 0;
-    std::uint64_t kept_bytes = 0;   // beyond the cap output is cut; kept < total says so
-    Sha256 digest{};                // of the kept bytes
-    bool shipped = false;           // kept bytes lie in results/ (true) or inline (false)
+    std::uint64_t kept_bytes = 0;  // beyond the cap output is cut; kept < total says so
+    Sha256 digest{};               // of the kept bytes
+    bool shipped = false;          // kept bytes lie in results/ (true) or inline (false)
 };
 
 /// How an attempt ended, by its owner.
@@ -111,7 +112,7 @@ struct JobFinished {
     std::int64_t max_rss_kib = 0;
     StreamRecord out;
     StreamRecord err;
-    std::string error;              // why exec failed, or empty
+    std::string error;                    // why exec failed, or empty
     std::uint64_t supervisor_number = 0;  // ExecOutcome::number, to acknowledge after a restart
 };
 
@@ -140,9 +141,10 @@ enum class Ending : std::uint8_t { failed = 1, cancelled = 2 };
 
 /// The job is over without a success. Written by who won the contested name `attempt`.
 struct JobEnded {
-    AttemptId attempt;      // the name that was won
+    AttemptId attempt;  // the name that was won
     Ending ending = Ending::failed;
-    std::string reason;     // "retries used up" | "dependency" | "deadline" | "cancel requested by uid 0"
+    std::string
+        reason;  // "retries used up" | "dependency" | "deadline" | "cancel requested by uid 0"
 };
 
 struct JobCancelRequested {
@@ -166,14 +168,14 @@ struct NodeHealth {
     NodeId node;
     std::string state;  // "ok" | "degraded: <what>"
     std::uint32_t running = 0;
-    std::uint32_t load_milli = 0;       // 1-minute load average x 1000
+    std::uint32_t load_milli = 0;  // 1-minute load average x 1000
     std::uint64_t memory_free_mb = 0;
     std::uint64_t disk_free_mb = 0;
 };
 
 /// An observation worth a person's attention (corruption, rollback, a refused file).
 struct Observation {
-    std::string kind;     // "log.corrupt" | "nas.rolled_back" | ...
+    std::string kind;  // "log.corrupt" | "nas.rolled_back" | ...
     std::string subject;
     std::string detail;
 };
@@ -188,9 +190,10 @@ struct Unknown {
     std::uint16_t type = 0;
 };
 
-using Payload = std::variant<NodeStarted, NodeStopped, JobSubmitted, JobRejected, JobOffered, JobStarted,
-                             JobFinished, JobReleased, JobLost, AttemptOpened, JobEnded, JobCancelRequested,
-                             SwitchSet, NodeHealth, Observation, DigestTaken, Unknown>;
+using Payload =
+    std::variant<NodeStarted, NodeStopped, JobSubmitted, JobRejected, JobOffered, JobStarted,
+                 JobFinished, JobReleased, JobLost, AttemptOpened, JobEnded, JobCancelRequested,
+                 SwitchSet, NodeHealth, Observation, DigestTaken, Unknown>;
 
 /// One event. `writer` and `seq` are where it stands, known from the batch, not stored again in it.
 struct Event {

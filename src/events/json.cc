@@ -11,8 +11,10 @@ namespace {
 using nlohmann::json;
 
 json stream(const StreamRecord& s) {
-    return {{"text", std::string(as_text(s.head))}, {"total_bytes", s.total_bytes},
-            {"kept_bytes", s.kept_bytes},           {"sha256", to_hex(s.digest)},
+    return {{"text", std::string(as_text(s.head))},
+            {"total_bytes", s.total_bytes},
+            {"kept_bytes", s.kept_bytes},
+            {"sha256", to_hex(s.digest)},
             {"shipped", s.shipped}};
 }
 
@@ -27,17 +29,30 @@ const char* outcome(Outcome value) {
 }
 
 json fields(const NodeStarted& e) {
-    return {{"node", e.node.v}, {"incarnation", e.incarnation.v}, {"role", e.role}, {"roles", e.roles},
-            {"labels", e.labels}, {"slots", e.slots}, {"cpus", e.cpus}, {"memory_mb", e.memory_mb},
-            {"level", e.level}, {"version", e.version}, {"heartbeat_ms", e.heartbeat_ms}};
+    return {{"node", e.node.v},
+            {"incarnation", e.incarnation.v},
+            {"role", e.role},
+            {"roles", e.roles},
+            {"labels", e.labels},
+            {"slots", e.slots},
+            {"cpus", e.cpus},
+            {"memory_mb", e.memory_mb},
+            {"level", e.level},
+            {"version", e.version},
+            {"heartbeat_ms", e.heartbeat_ms}};
 }
 json fields(const NodeStopped& e) {
     return {{"node", e.node.v}, {"incarnation", e.incarnation.v}, {"reason", e.reason}};
 }
 json fields(const JobSubmitted& e) {
-    return {{"job", e.job.text()}, {"document", e.document}, {"spec_sha256", to_hex(e.spec_hash)}, {"uid", e.uid},
-            {"request_id", e.request_id}, {"door", e.door == SubmitDoor::socket ? "socket" : "incoming"},
-            {"origin", e.origin}, {"retry_of", e.retry_of}};
+    return {{"job", e.job.text()},
+            {"document", e.document},
+            {"spec_sha256", to_hex(e.spec_hash)},
+            {"uid", e.uid},
+            {"request_id", e.request_id},
+            {"door", e.door == SubmitDoor::socket ? "socket" : "incoming"},
+            {"origin", e.origin},
+            {"retry_of", e.retry_of}};
 }
 json fields(const JobRejected& e) {
     return {{"origin", e.origin}, {"field", e.field}, {"reason", e.reason}, {"uid", e.uid}};
@@ -45,21 +60,39 @@ json fields(const JobRejected& e) {
 json fields(const JobOffered& e) {
     json nodes = json::array();
     for (const auto& s : e.scores) {
-        nodes.push_back({{"node", s.node.v}, {"eligible", s.eligible}, {"reason", s.reason}, {"role_ppm", s.role_ppm},
-                         {"success_ppm", s.success_ppm}, {"speed_ppm", s.speed_ppm}, {"recency_ppm", s.recency_ppm},
-                         {"expected_ms", s.expected_ms}, {"cost_ms", s.cost_ms}});
+        nodes.push_back({{"node", s.node.v},
+                         {"eligible", s.eligible},
+                         {"reason", s.reason},
+                         {"role_ppm", s.role_ppm},
+                         {"success_ppm", s.success_ppm},
+                         {"speed_ppm", s.speed_ppm},
+                         {"recency_ppm", s.recency_ppm},
+                         {"expected_ms", s.expected_ms},
+                         {"cost_ms", s.cost_ms}});
     }
     return {{"attempt", e.attempt.text()}, {"nodes", std::move(nodes)}};
 }
 json fields(const JobStarted& e) {
-    return {{"attempt", e.attempt.text()}, {"node", e.node.v}, {"incarnation", e.incarnation.v},
-            {"spec_sha256", to_hex(e.spec_hash)}, {"claimed", e.claimed}};
+    return {{"attempt", e.attempt.text()},
+            {"node", e.node.v},
+            {"incarnation", e.incarnation.v},
+            {"spec_sha256", to_hex(e.spec_hash)},
+            {"claimed", e.claimed}};
 }
 json fields(const JobFinished& e) {
-    return {{"attempt", e.attempt.text()}, {"node", e.node.v}, {"outcome", outcome(e.outcome)}, {"exit", e.exit},
-            {"signal", e.signal}, {"wall_ms", e.wall_ms}, {"cpu_user_ms", e.cpu_user_ms},
-            {"cpu_system_ms", e.cpu_system_ms}, {"max_rss_kib", e.max_rss_kib}, {"stdout", stream(e.out)},
-            {"stderr", stream(e.err)}, {"error", e.error}, {"supervisor_number", e.supervisor_number}};
+    return {{"attempt", e.attempt.text()},
+            {"node", e.node.v},
+            {"outcome", outcome(e.outcome)},
+            {"exit", e.exit},
+            {"signal", e.signal},
+            {"wall_ms", e.wall_ms},
+            {"cpu_user_ms", e.cpu_user_ms},
+            {"cpu_system_ms", e.cpu_system_ms},
+            {"max_rss_kib", e.max_rss_kib},
+            {"stdout", stream(e.out)},
+            {"stderr", stream(e.err)},
+            {"error", e.error},
+            {"supervisor_number", e.supervisor_number}};
 }
 json fields(const JobReleased& e) {
     return {{"attempt", e.attempt.text()}, {"node", e.node.v}, {"reason", e.reason}};
@@ -68,23 +101,38 @@ json fields(const JobLost& e) {
     return {{"attempt", e.attempt.text()}, {"owner", e.owner.v}, {"reason", e.reason}};
 }
 json fields(const AttemptOpened& e) {
-    return {{"attempt", e.attempt.text()}, {"not_before_ms", e.not_before_ms}, {"reason", e.reason}};
+    return {
+        {"attempt", e.attempt.text()}, {"not_before_ms", e.not_before_ms}, {"reason", e.reason}};
 }
 json fields(const JobEnded& e) {
-    return {{"attempt", e.attempt.text()}, {"ending", e.ending == Ending::failed ? "failed" : "cancelled"},
+    return {{"attempt", e.attempt.text()},
+            {"ending", e.ending == Ending::failed ? "failed" : "cancelled"},
             {"reason", e.reason}};
 }
 json fields(const JobCancelRequested& e) {
-    return {{"job", e.job.text()}, {"uid", e.uid}, {"request_id", e.request_id}, {"give_up_lost", e.give_up_lost}};
+    return {{"job", e.job.text()},
+            {"uid", e.uid},
+            {"request_id", e.request_id},
+            {"give_up_lost", e.give_up_lost}};
 }
 json fields(const SwitchSet& e) {
-    return {{"name", e.name}, {"value", e.value}, {"version", e.version}, {"uid", e.uid}, {"reason", e.reason}};
+    return {{"name", e.name},
+            {"value", e.value},
+            {"version", e.version},
+            {"uid", e.uid},
+            {"reason", e.reason}};
 }
 json fields(const NodeHealth& e) {
-    return {{"node", e.node.v}, {"state", e.state}, {"running", e.running}, {"load_milli", e.load_milli},
-            {"memory_free_mb", e.memory_free_mb}, {"disk_free_mb", e.disk_free_mb}};
+    return {{"node", e.node.v},
+            {"state", e.state},
+            {"running", e.running},
+            {"load_milli", e.load_milli},
+            {"memory_free_mb", e.memory_free_mb},
+            {"disk_free_mb", e.disk_free_mb}};
 }
-json fields(const Observation& e) { return {{"kind", e.kind}, {"subject", e.subject}, {"detail", e.detail}}; }
+json fields(const Observation& e) {
+    return {{"kind", e.kind}, {"subject", e.subject}, {"detail", e.detail}};
+}
 json fields(const DigestTaken& e) { return {{"cut", e.cut}, {"digest", e.digest}}; }
 json fields(const Unknown& e) { return {{"type_id", e.type}}; }
 

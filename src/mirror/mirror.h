@@ -4,7 +4,8 @@
 // runs Pusher in its `push` task and Puller in its `pull` task, and decides when.
 //
 //   own segment files --Pusher--> <share>/log/<writer>/*.rlog, then HEAD
-//   <share>/log/<other>/* --Puller--> <state>/log/<other>/*.rlog (same bytes, same offsets), then the slot
+//   <share>/log/<other>/* --Puller--> <state>/log/<other>/*.rlog (same bytes, same offsets), then
+//   the slot
 //
 // Both may hang with the share; both are restarted from what is on disk and repeat nothing harmful.
 
@@ -41,11 +42,11 @@ struct Notice {
 class Pusher {
 public:
     Pusher(env::Env env, share::LogShare& share, MirrorOptions options);
-    /// Shares everything up to `accepted` (the end of the own log on the local disk) and declares it.
-    /// With `heartbeat`, writes a HEAD even when nothing is new. On (re)start and after an error the
-    /// shared files are compared with the own ones: shorter is shared again, different goes to
-    /// quarantine and is shared anew (I6). Code::replaced when HEAD bears a tag that this writer never
-    /// wrote in this or a later incarnation. Returns the slot now declared.
+    /// Shares everything up to `accepted` (the end of the own log on the local disk) and declares
+    /// it. With `heartbeat`, writes a HEAD even when nothing is new. On (re)start and after an
+    /// error the shared files are compared with the own ones: shorter is shared again, different
+    /// goes to quarantine and is shared anew (I6). Code::replaced when HEAD bears a tag that this
+    /// writer never wrote in this or a later incarnation. Returns the slot now declared.
     Result<eventlog::HeadSlot> push(const eventlog::LogPosition& accepted, Hlc hlc, bool heartbeat);
     /// The own HEAD on the share still bears the last tag that was written (barrier of the claim).
     Result<bool> head_is_ours();
@@ -58,21 +59,21 @@ private:
 
 /// What the puller knows of one writer's log after a round.
 struct RemoteLog {
-    eventlog::LogPosition mirrored;                 // end of the local mirror, verified and synced
-    std::optional<eventlog::HeadSlot> head;         // the last seen slot
-    MonoTime head_changed;                          // when the observer last saw HEAD change
-    bool caught_up = false;                         // mirrored == declared end of `head`
-    bool share_behind = false;                      // the share shows an older HEAD than `head`: rolled back
-    std::string error;                              // why it stopped, empty when well
+    eventlog::LogPosition mirrored;          // end of the local mirror, verified and synced
+    std::optional<eventlog::HeadSlot> head;  // the last seen slot
+    MonoTime head_changed;                   // when the observer last saw HEAD change
+    bool caught_up = false;                  // mirrored == declared end of `head`
+    bool share_behind = false;  // the share shows an older HEAD than `head`: rolled back
+    std::string error;          // why it stopped, empty when well
 };
 
 /// Owned by the pull task.
 class Puller {
 public:
     Puller(env::Env env, share::LogShare& share, MirrorOptions options);
-    /// One round over all writers but the own: reads every HEAD by a fresh open, and pulls what is new
-    /// for those that moved. A writer that fails does not stop the others. Returns the state of all.
-    /// Code::unavailable when the share itself is away.
+    /// One round over all writers but the own: reads every HEAD by a fresh open, and pulls what is
+    /// new for those that moved. A writer that fails does not stop the others. Returns the state of
+    /// all. Code::unavailable when the share itself is away.
     Result<std::map<WriterId, RemoteLog>> round();
     std::vector<Notice> take_notices();
 

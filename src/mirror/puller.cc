@@ -1,6 +1,6 @@
 // Puller: every other log, from the share to the local disk, one round over all writers at a time.
-// What one writer's log shows does not stop another's. When HEADs last changed is the observer's own
-// monotonic time: nothing that another machine's clock says is compared with ours.
+// What one writer's log shows does not stop another's. When HEADs last changed is the observer's
+// own monotonic time: nothing that another machine's clock says is compared with ours.
 
 #include <set>
 
@@ -14,7 +14,8 @@ namespace {
 constexpr std::uint64_t round_bytes = 64 << 20;
 
 bool newer(const eventlog::HeadSlot& a, const std::optional<eventlog::HeadSlot>& b) {
-    return !b || a.incarnation > b->incarnation || (a.incarnation == b->incarnation && a.counter > b->counter);
+    return !b || a.incarnation > b->incarnation ||
+           (a.incarnation == b->incarnation && a.counter > b->counter);
 }
 
 }  // namespace
@@ -48,7 +49,8 @@ Puller::State::Remote& Puller::State::remote(const WriterId& writer) {
     if (found != remotes.end()) {
         return found->second;
     }
-    return remotes.emplace(writer, Remote{RemoteMirror(env, share, options, writer), {}, {}}).first->second;
+    return remotes.emplace(writer, Remote{RemoteMirror(env, share, options, writer), {}, {}})
+        .first->second;
 }
 
 /// Those on the share, and those whose mirrors lie here although the share has lost them.
@@ -113,7 +115,8 @@ void Puller::State::tell(const WriterId& writer, Remote& one, const Status& resu
         return;
     }
     one.noticed = error.message;
-    notices.push_back({error.code == Code::corrupt ? "log.corrupt" : "log.not_pulled", writer.v, error.message});
+    notices.push_back(
+        {error.code == Code::corrupt ? "log.corrupt" : "log.not_pulled", writer.v, error.message});
 }
 
 Puller::Puller(env::Env env, share::LogShare& share, MirrorOptions options)
@@ -129,8 +132,6 @@ Result<std::map<WriterId, RemoteLog>> Puller::round() {
     return out;
 }
 
-std::vector<Notice> Puller::take_notices() {
-    return std::exchange(state_->notices, {});
-}
+std::vector<Notice> Puller::take_notices() { return std::exchange(state_->notices, {}); }
 
 }  // namespace reeve::mirror

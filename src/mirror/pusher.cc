@@ -1,10 +1,10 @@
 // Pusher: the own log, from the local disk to the share.
 //
-//   look at the own HEAD     foreign tag, later incarnation: replaced; older than written: rolled back
-//   own segments             from the accepted end back along `previous` of each header
-//   compare (when doubted)   shorter: share again from there; different: quarantine, share whole anew
-//   put                      same bytes, same offsets, synced
-//   HEAD                     its tag is durable locally before it is written
+//   look at the own HEAD     foreign tag, later incarnation: replaced; older than written: rolled
+//   back own segments             from the accepted end back along `previous` of each header
+//   compare (when doubted)   shorter: share again from there; different: quarantine, share whole
+//   anew put                      same bytes, same offsets, synced HEAD                     its tag
+//   is durable locally before it is written
 //
 // Everything is repeated from what stands on the disk and on the share; a step that fails makes the
 // next one doubt what it knew.
@@ -69,11 +69,11 @@ struct Pusher::State {
     TagBook tags;
     bool begun = false;
     Doubt doubt = Doubt::bytes;
-    std::map<std::string, std::uint64_t> shared;      // segment file -> bytes that stand on the share
-    std::set<std::string> complete;                   // segments whose predecessors are all shared
-    std::uint64_t counter = 0;                        // the greatest that this run used
-    std::optional<eventlog::HeadSlot> declared;       // the last that certainly stands there
-    std::optional<eventlog::HeadSlot> pending;        // written, outcome not known
+    std::map<std::string, std::uint64_t> shared;  // segment file -> bytes that stand on the share
+    std::set<std::string> complete;               // segments whose predecessors are all shared
+    std::uint64_t counter = 0;                    // the greatest that this run used
+    std::optional<eventlog::HeadSlot> declared;   // the last that certainly stands there
+    std::optional<eventlog::HeadSlot> pending;    // written, outcome not known
     bool rollback_noticed = false;
     std::vector<Notice> notices;
 };
@@ -86,7 +86,8 @@ Status Pusher::State::begin() {
         if (loaded.error().code != Code::corrupt && loaded.error().code != Code::full) {
             return loaded;
         }
-        // Only tags of the own incarnation matter, and a damaged book means that it is just beginning.
+        // Only tags of the own incarnation matter, and a damaged book means that it is just
+        // beginning.
         note("log.head_tags_lost", loaded.error().message);
     }
     counter = tags.greatest_reserved();
@@ -95,19 +96,22 @@ Status Pusher::State::begin() {
 }
 
 Error Pusher::State::replaced(const std::string& why) const {
-    return Error{Code::replaced, options.self.v + " of incarnation " + std::to_string(options.incarnation.v) +
+    return Error{Code::replaced, options.self.v + " of incarnation " +
+                                     std::to_string(options.incarnation.v) +
                                      " was replaced: " + why};
 }
 
 Status Pusher::State::look_at_head(bool thorough) {
     TRY_ASSIGN(const auto slot, share.head(options.self));
     if (slot && slot->incarnation > options.incarnation) {
-        return replaced("HEAD of incarnation " + std::to_string(slot->incarnation.v) + " stands on the share");
+        return replaced("HEAD of incarnation " + std::to_string(slot->incarnation.v) +
+                        " stands on the share");
     }
     if (thorough) {
         TRY_ASSIGN(const auto greatest, share.greatest_incarnation(options.self));
         if (greatest > options.incarnation) {
-            return replaced("incarnation " + std::to_string(greatest.v) + " is claimed on the share");
+            return replaced("incarnation " + std::to_string(greatest.v) +
+                            " is claimed on the share");
         }
     }
     const bool of_this_run = slot && slot->incarnation == options.incarnation;
@@ -161,8 +165,9 @@ Result<Bytes> Pusher::State::read_own(const std::string& name, std::uint64_t at,
     Bytes out(n);
     TRY_ASSIGN(const auto have, file->read_at(Offset(at), out));
     if (have != n) {
-        return Error{Code::corrupt, directory + "/" + name + " at offset " + std::to_string(at) + ": only " +
-                                        std::to_string(have) + " of " + std::to_string(n) + " bytes are there"};
+        return Error{Code::corrupt, directory + "/" + name + " at offset " + std::to_string(at) +
+                                        ": only " + std::to_string(have) + " of " +
+                                        std::to_string(n) + " bytes are there"};
     }
     return out;
 }
@@ -191,7 +196,8 @@ Result<std::vector<OwnSegment>> Pusher::State::own_segments(const eventlog::LogP
         if (!info) {
             return info.error();
         }
-        TRY_ASSIGN(segment.limit, end_with_seal(env.files, directory + "/" + segment.name, *header.previous));
+        TRY_ASSIGN(segment.limit,
+                   end_with_seal(env.files, directory + "/" + segment.name, *header.previous));
     }
 }
 
@@ -235,8 +241,8 @@ Result<bool> Pusher::State::same_bytes(const OwnSegment& segment, std::uint64_t 
 
 Status Pusher::State::set_aside(const OwnSegment& segment, const std::string& why) {
     TRY_ASSIGN(const auto where, share.quarantine(options.self, segment.name));
-    note("log.quarantined", "the shared " + segment.name + " " + why + "; it was moved to " + where +
-                                " and is shared anew");
+    note("log.quarantined", "the shared " + segment.name + " " + why + "; it was moved to " +
+                                where + " and is shared anew");
     shared[segment.name] = 0;
     return ok();
 }
@@ -253,8 +259,8 @@ Status Pusher::State::put_rest(const OwnSegment& segment) {
 }
 
 bool Pusher::State::declares(const eventlog::LogPosition& accepted) const {
-    return declared && declared->segment == accepted.segment && declared->durable_end == accepted.end &&
-           declared->last_hash == accepted.hash;
+    return declared && declared->segment == accepted.segment &&
+           declared->durable_end == accepted.end && declared->last_hash == accepted.hash;
 }
 
 Status Pusher::State::declare(const eventlog::LogPosition& accepted, Hlc hlc) {
@@ -283,7 +289,8 @@ Status Pusher::State::declare(const eventlog::LogPosition& accepted, Hlc hlc) {
     return ok();
 }
 
-Result<eventlog::HeadSlot> Pusher::State::push(const eventlog::LogPosition& accepted, Hlc hlc, bool heartbeat) {
+Result<eventlog::HeadSlot> Pusher::State::push(const eventlog::LogPosition& accepted, Hlc hlc,
+                                               bool heartbeat) {
     if (accepted.incarnation != options.incarnation) {
         return Error{Code::invalid, "the accepted end is not of this incarnation"};
     }
@@ -314,7 +321,8 @@ Result<eventlog::HeadSlot> Pusher::State::push(const eventlog::LogPosition& acce
 Pusher::Pusher(env::Env env, share::LogShare& share, MirrorOptions options)
     : state_(std::make_shared<State>(env, share, std::move(options))) {}
 
-Result<eventlog::HeadSlot> Pusher::push(const eventlog::LogPosition& accepted, Hlc hlc, bool heartbeat) {
+Result<eventlog::HeadSlot> Pusher::push(const eventlog::LogPosition& accepted, Hlc hlc,
+                                        bool heartbeat) {
     auto slot = state_->push(accepted, hlc, heartbeat);
     if (!slot && state_->doubt == Doubt::none) {
         state_->doubt = Doubt::lengths;
@@ -328,8 +336,6 @@ Result<bool> Pusher::head_is_ours() {
            slot->tag == state_->declared->tag;
 }
 
-std::vector<Notice> Pusher::take_notices() {
-    return std::exchange(state_->notices, {});
-}
+std::vector<Notice> Pusher::take_notices() { return std::exchange(state_->notices, {}); }
 
 }  // namespace reeve::mirror

@@ -17,9 +17,7 @@ namespace {
 constexpr std::uint64_t step_bytes = 4 << 20;  // more than the greatest batch
 constexpr int reads_before_corrupt = 3;
 
-bool nothing(const eventlog::LogPosition& position) {
-    return position.incarnation.v == 0;
-}
+bool nothing(const eventlog::LogPosition& position) { return position.incarnation.v == 0; }
 
 std::string head_path(const std::string& directory, Incarnation incarnation) {
     const auto name = file_name(SegmentId{incarnation, SegmentNo(0)});
@@ -28,7 +26,8 @@ std::string head_path(const std::string& directory, Incarnation incarnation) {
 
 }  // namespace
 
-RemoteMirror::RemoteMirror(env::Env env, share::LogShare& share, const MirrorOptions& options, WriterId writer)
+RemoteMirror::RemoteMirror(env::Env env, share::LogShare& share, const MirrorOptions& options,
+                           WriterId writer)
     : env_(env),
       share_(share),
       options_(options),
@@ -36,8 +35,8 @@ RemoteMirror::RemoteMirror(env::Env env, share::LogShare& share, const MirrorOpt
       directory_(options.log_root + "/" + writer_.v) {}
 
 Error RemoteMirror::corrupt(const SegmentId& id, Offset at, const std::string& why) const {
-    return Error{Code::corrupt, "log/" + writer_.v + "/" + file_name(id) + " at offset " + std::to_string(at.v) +
-                                    ": " + why};
+    return Error{Code::corrupt, "log/" + writer_.v + "/" + file_name(id) + " at offset " +
+                                    std::to_string(at.v) + ": " + why};
 }
 
 Status RemoteMirror::load() {
@@ -52,20 +51,23 @@ Status RemoteMirror::load() {
         stored_ = slot ? *slot : std::nullopt;
     }
     // The slot was stored after the bytes were synced: what is missing below it was lost since.
-    const bool short_of_it = stored_ && (current() < SegmentId{stored_->incarnation, stored_->segment} ||
-                                         (current().segment == stored_->segment && end_.end < stored_->durable_end));
+    const bool short_of_it =
+        stored_ && (current() < SegmentId{stored_->incarnation, stored_->segment} ||
+                    (current().segment == stored_->segment && end_.end < stored_->durable_end));
     if (short_of_it) {
         return Error{Code::corrupt, directory_ + "/" + file_name(current()) + " at offset " +
-                                        std::to_string(end_.end.v) + ": the local mirror is damaged below offset " +
-                                        std::to_string(stored_->durable_end.v) + " of its last slot"};
+                                        std::to_string(end_.end.v) +
+                                        ": the local mirror is damaged below offset " +
+                                        std::to_string(stored_->durable_end.v) +
+                                        " of its last slot"};
     }
     loaded_ = true;
     return ok();
 }
 
 bool RemoteMirror::reached(const eventlog::HeadSlot& slot) const {
-    return end_.incarnation == slot.incarnation && end_.segment == slot.segment && end_.end == slot.durable_end &&
-           end_.hash == slot.last_hash;
+    return end_.incarnation == slot.incarnation && end_.segment == slot.segment &&
+           end_.end == slot.durable_end && end_.hash == slot.last_hash;
 }
 
 Status RemoteMirror::pull(const eventlog::HeadSlot& slot, std::uint64_t budget) {
@@ -84,7 +86,8 @@ Status RemoteMirror::pull(const eventlog::HeadSlot& slot, std::uint64_t budget) 
 
 Status RemoteMirror::store_slot(const eventlog::HeadSlot& slot) {
     const bool same_place = stored_ && stored_->incarnation == slot.incarnation &&
-                            stored_->segment == slot.segment && stored_->durable_end == slot.durable_end;
+                            stored_->segment == slot.segment &&
+                            stored_->durable_end == slot.durable_end;
     if (same_place) {
         return ok();  // a heartbeat moves nothing: no write for it
     }
@@ -103,7 +106,8 @@ Status RemoteMirror::store_slot(const eventlog::HeadSlot& slot) {
 Result<RemoteMirror::Step> RemoteMirror::step(const eventlog::HeadSlot& slot) {
     const SegmentId target{slot.incarnation, slot.segment};
     if (!nothing(end_) && target < current()) {
-        return corrupt(current(), end_.end, "HEAD declares an earlier segment than the mirror holds: a fork");
+        return corrupt(current(), end_.end,
+                       "HEAD declares an earlier segment than the mirror holds: a fork");
     }
     return !nothing(end_) && current() == target ? finish_segment(slot) : next_segment(slot);
 }
@@ -111,7 +115,8 @@ Result<RemoteMirror::Step> RemoteMirror::step(const eventlog::HeadSlot& slot) {
 Result<RemoteMirror::Step> RemoteMirror::finish_segment(const eventlog::HeadSlot& slot) {
     if (end_.end > slot.durable_end) {
         return corrupt(current(), slot.durable_end,
-                       "HEAD declares less than the mirror holds (" + std::to_string(end_.end.v) + "): a fork");
+                       "HEAD declares less than the mirror holds (" + std::to_string(end_.end.v) +
+                           "): a fork");
     }
     if (end_.end == slot.durable_end) {
         return corrupt(current(), end_.end, "the last batch is not the one that HEAD declares");
@@ -147,7 +152,8 @@ Result<RemoteMirror::Step> RemoteMirror::next_segment(const eventlog::HeadSlot& 
     return corrupt(*next, Offset(0), bad);
 }
 
-Result<RemoteMirror::Step> RemoteMirror::adopt(const SegmentId& id, ByteView page, const SegmentHeader& header) {
+Result<RemoteMirror::Step> RemoteMirror::adopt(const SegmentId& id, ByteView page,
+                                               const SegmentHeader& header) {
     if (header.previous.has_value() == nothing(end_)) {
         if (header.previous) {
             return Step::waiting;  // what it continues is not shown yet
@@ -160,14 +166,16 @@ Result<RemoteMirror::Step> RemoteMirror::adopt(const SegmentId& id, ByteView pag
             return Step::waiting;  // a segment between is not shown yet
         }
         if (before.id < current() || before.end < end_.end) {
-            return corrupt(id, Offset(0), "its header continues the log before the mirror's end " +
-                                              file_name(current()) + " offset " + std::to_string(end_.end.v));
+            return corrupt(id, Offset(0),
+                           "its header continues the log before the mirror's end " +
+                               file_name(current()) + " offset " + std::to_string(end_.end.v));
         }
         if (before.end > end_.end) {
             return read_up_to(before.end);
         }
         if (before.seq != end_.seq || before.hash != end_.hash) {
-            return corrupt(id, Offset(0), "its header continues another log than the mirror's (a fork)");
+            return corrupt(id, Offset(0),
+                           "its header continues another log than the mirror's (a fork)");
         }
         TRY(copy_seal(current()));
     }
@@ -187,7 +195,8 @@ Result<RemoteMirror::Step> RemoteMirror::read_up_to(Offset limit) {
     return corrupt(current(), end_.end, bad);
 }
 
-/// One read by a fresh open. `bad` tells why the first batch does not verify, empty when it is not there yet.
+/// One read by a fresh open. `bad` tells why the first batch does not verify, empty when it is not
+/// there yet.
 Result<RemoteMirror::Step> RemoteMirror::read_batches(Offset limit, std::string& bad) {
     bad.clear();
     const auto wanted = std::min(limit.v - end_.end.v, step_bytes);
@@ -222,9 +231,11 @@ Status RemoteMirror::store(const SegmentId& id, Offset at, ByteView bytes) {
     return ok();
 }
 
-/// The seal of a finished segment, where the share shows one; a segment that ended with its process has none.
+/// The seal of a finished segment, where the share shows one; a segment that ended with its process
+/// has none.
 Status RemoteMirror::copy_seal(const SegmentId& id) {
-    TRY_ASSIGN(const auto bytes, share_.get(writer_, file_name(id), end_.end, eventlog::seal_bytes));
+    TRY_ASSIGN(const auto bytes,
+               share_.get(writer_, file_name(id), end_.end, eventlog::seal_bytes));
     const auto seal = eventlog::decode_seal(bytes);
     if (seal && seal->end == end_.end && seal->hash == end_.hash) {
         TRY(store(id, end_.end, bytes));

@@ -1,8 +1,8 @@
 #pragma once
 
-// The local mirror of one other writer's log: grows by whole verified batches, up to a declared slot,
-// and never otherwise. What already stands in it is never cut or overwritten with different bytes (I7).
-// Owned by the Puller.
+// The local mirror of one other writer's log: grows by whole verified batches, up to a declared
+// slot, and never otherwise. What already stands in it is never cut or overwritten with different
+// bytes (I7). Owned by the Puller.
 
 #include <optional>
 #include <string>
@@ -16,9 +16,11 @@ namespace reeve::mirror {
 
 class RemoteMirror {
 public:
-    RemoteMirror(env::Env env, share::LogShare& share, const MirrorOptions& options, WriterId writer);
+    RemoteMirror(env::Env env, share::LogShare& share, const MirrorOptions& options,
+                 WriterId writer);
 
-    /// Finds the mirror's end and the stored slot on the local disk. To be repeated until it succeeds.
+    /// Finds the mirror's end and the stored slot on the local disk. To be repeated until it
+    /// succeeds.
     Status load();
     bool loaded() const { return loaded_; }
     /// The verified, synced end of the mirror.
@@ -26,9 +28,9 @@ public:
     /// The last slot that the mirror reached; of an earlier run after load().
     const std::optional<eventlog::HeadSlot>& stored_slot() const { return stored_; }
 
-    /// Pulls towards `slot`, at most `budget` bytes. Success with end() short of the slot means: the
-    /// share does not show the rest yet; wait. Code::corrupt: bytes below the declared end do not
-    /// verify, also after reading them again; the text names file, offset and reason.
+    /// Pulls towards `slot`, at most `budget` bytes. Success with end() short of the slot means:
+    /// the share does not show the rest yet; wait. Code::corrupt: bytes below the declared end do
+    /// not verify, also after reading them again; the text names file, offset and reason.
     Status pull(const eventlog::HeadSlot& slot, std::uint64_t budget);
     bool reached(const eventlog::HeadSlot& slot) const;
 

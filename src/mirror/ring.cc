@@ -1,6 +1,8 @@
-// The doorbell's payload. It carries no right and no secret: who rings falsely makes a peer look once.
+// The doorbell's payload. It carries no right and no secret: who rings falsely makes a peer look
+// once.
 //
-//   magic u32 | cluster 16 | segment u64 | end u64 | length of writer u8 | writer | crc32c of all before u32
+//   magic u32 | cluster 16 | segment u64 | end u64 | length of writer u8 | writer | crc32c of all
+//   before u32
 
 #include <algorithm>
 
@@ -43,8 +45,8 @@ std::optional<Ring> decode_ring(ByteView bytes) {
     const auto writer = in.raw(in.u8());
     ring.writer = WriterId(std::string(as_text(writer)));
     const auto crc = in.u32();
-    if (!in.at_end() || magic != ring_magic || crc != crc32c(bytes.first(bytes.size() - crc_bytes)) ||
-        !valid_writer_name(ring.writer.v)) {
+    if (!in.at_end() || magic != ring_magic ||
+        crc != crc32c(bytes.first(bytes.size() - crc_bytes)) || !valid_writer_name(ring.writer.v)) {
         return std::nullopt;
     }
     return ring;

@@ -4,16 +4,16 @@
 
 namespace reeve::mirror {
 
-Result<SegmentHeader> parse_header(ByteView page, const eventlog::ClusterId& cluster, const WriterId& writer,
-                                   const SegmentId& id) {
+Result<SegmentHeader> parse_header(ByteView page, const eventlog::ClusterId& cluster,
+                                   const WriterId& writer, const SegmentId& id) {
     TRY_ASSIGN(const auto header, eventlog::decode_header(page));
     if (header.cluster != cluster || header.writer != writer || header.id != id) {
         return Error{Code::corrupt, "the header is of another cluster, writer or segment"};
     }
     SegmentHeader out;
     if (header.previous.incarnation.v != 0) {
-        out.previous = Continuation{segment_of(header.previous), header.previous.end, header.previous.seq,
-                                    header.previous.hash};
+        out.previous = Continuation{segment_of(header.previous), header.previous.end,
+                                    header.previous.seq, header.previous.hash};
     }
     return out;
 }
@@ -27,8 +27,8 @@ eventlog::LogPosition first_position(const SegmentId& id, const SegmentHeader& h
     return out;
 }
 
-Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from, const eventlog::ClusterId& cluster,
-                  const WriterId& writer) {
+Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from,
+                  const eventlog::ClusterId& cluster, const WriterId& writer) {
     Walk out{0, from, ""};
     const auto uid = eventlog::segment_uid(cluster, writer, segment_of(from));
     for (;;) {
@@ -58,12 +58,14 @@ Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from, const event
 }
 
 Result<eventlog::LogPosition> recovered_end(env::FileSystem& files, const std::string& directory,
-                                            const eventlog::ClusterId& cluster, const WriterId& writer) {
+                                            const eventlog::ClusterId& cluster,
+                                            const WriterId& writer) {
     TRY_ASSIGN(const auto log, eventlog::recover(files, directory, cluster, writer));
     return log.end;
 }
 
-Result<std::uint64_t> end_with_seal(env::FileSystem& files, const std::string& path, const Continuation& end) {
+Result<std::uint64_t> end_with_seal(env::FileSystem& files, const std::string& path,
+                                    const Continuation& end) {
     TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
     Bytes bytes(eventlog::seal_bytes);
     TRY_ASSIGN(const auto n, file->read_at(end.end, bytes));

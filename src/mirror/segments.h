@@ -1,7 +1,7 @@
 #pragma once
 
-// Raw pieces of a log's files, as the mirror needs them: bytes are copied whole, so batches are verified
-// without being decoded twice.
+// Raw pieces of a log's files, as the mirror needs them: bytes are copied whole, so batches are
+// verified without being decoded twice.
 
 #include <optional>
 #include <string>
@@ -31,8 +31,8 @@ inline std::optional<SegmentId> parse_file_name(std::string_view name) {
 }
 
 /// Code::corrupt when the page does not verify or is of another cluster, writer or segment.
-Result<SegmentHeader> parse_header(ByteView page, const eventlog::ClusterId& cluster, const WriterId& writer,
-                                   const SegmentId& id);
+Result<SegmentHeader> parse_header(ByteView page, const eventlog::ClusterId& cluster,
+                                   const WriterId& writer, const SegmentId& id);
 eventlog::LogPosition first_position(const SegmentId& id, const SegmentHeader& header);
 
 /// As many whole batches as `bytes` begins with, continuing at `from`; every event verified.
@@ -41,13 +41,16 @@ struct Walk {
     eventlog::LogPosition end;
     std::string bad;  // why the next batch does not verify; empty when it is only not there
 };
-Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from, const eventlog::ClusterId& cluster,
-                  const WriterId& writer);
+Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from,
+                  const eventlog::ClusterId& cluster, const WriterId& writer);
 
 /// The verified end of a log on the local disk; incarnation 0 for none.
 Result<eventlog::LogPosition> recovered_end(env::FileSystem& files, const std::string& directory,
-                                            const eventlog::ClusterId& cluster, const WriterId& writer);
-/// Bytes of a finished segment that are shared: up to its valid end, and the seal where there is one.
-Result<std::uint64_t> end_with_seal(env::FileSystem& files, const std::string& path, const Continuation& end);
+                                            const eventlog::ClusterId& cluster,
+                                            const WriterId& writer);
+/// Bytes of a finished segment that are shared: up to its valid end, and the seal where there is
+/// one.
+Result<std::uint64_t> end_with_seal(env::FileSystem& files, const std::string& path,
+                                    const Continuation& end);
 
 }  // namespace reeve::mirror

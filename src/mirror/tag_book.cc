@@ -7,7 +7,7 @@
 namespace reeve::mirror {
 namespace {
 
-constexpr std::uint32_t magic = 0x54485652;  // "RVHT"
+constexpr std::uint32_t magic = 0x54485652;   // "RVHT"
 constexpr std::size_t kept_entries = 64;      // of the past
 constexpr std::size_t reserved_entries = 64;  // for the future: one durable write for so many HEADs
 constexpr std::size_t max_entries = kept_entries + reserved_entries;
@@ -15,7 +15,8 @@ constexpr std::uint64_t max_file_bytes = 8 + 32 * max_entries + 4;
 
 }  // namespace
 
-TagBook::TagBook(env::FileSystem& files, env::Entropy& entropy, std::string path, Incarnation incarnation)
+TagBook::TagBook(env::FileSystem& files, env::Entropy& entropy, std::string path,
+                 Incarnation incarnation)
     : files_(files), entropy_(entropy), path_(std::move(path)), incarnation_(incarnation) {}
 
 Status TagBook::load() {
@@ -82,7 +83,8 @@ Status TagBook::reserve_from(std::uint64_t counter) {
 }
 
 bool TagBook::knows(const Tag& tag) const {
-    return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.tag == tag; });
+    return std::any_of(entries_.begin(), entries_.end(),
+                       [&](const Entry& entry) { return entry.tag == tag; });
 }
 
 std::uint64_t TagBook::greatest_reserved() const {

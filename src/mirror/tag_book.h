@@ -1,8 +1,8 @@
 #pragma once
 
-// The tags that this writer may write, or has written, to its HEAD, on the local disk before the first
-// of them is used: an own old HEAD that a rollback of the share brings back must never look like a
-// clone's. Bytes in docs/formats/share.md, "head.tags". Owned by the Pusher.
+// The tags that this writer may write, or has written, to its HEAD, on the local disk before the
+// first of them is used: an own old HEAD that a rollback of the share brings back must never look
+// like a clone's. Bytes in docs/formats/share.md, "head.tags". Owned by the Pusher.
 
 #include <array>
 #include <cstdint>
@@ -19,13 +19,16 @@ using Tag = std::array<std::uint8_t, 16>;
 class TagBook {
 public:
     /// `path`: <log_root>/<self>/head.tags.
-    TagBook(env::FileSystem& files, env::Entropy& entropy, std::string path, Incarnation incarnation);
-    /// Reads what earlier runs left. An absent file is an empty book; Code::corrupt when it does not verify.
+    TagBook(env::FileSystem& files, env::Entropy& entropy, std::string path,
+            Incarnation incarnation);
+    /// Reads what earlier runs left. An absent file is an empty book; Code::corrupt when it does
+    /// not verify.
     Status load();
     /// The tag of `counter` in this incarnation, durable before it is returned.
     Result<Tag> tag_of(std::uint64_t counter);
     bool knows(const Tag& tag) const;
-    /// The greatest counter for which a tag was ever set aside in this incarnation; 0 when none was.
+    /// The greatest counter for which a tag was ever set aside in this incarnation; 0 when none
+    /// was.
     std::uint64_t greatest_reserved() const;
 
 private:

@@ -1,14 +1,14 @@
-// The bulk task: everything on the share that is large or lazy. Dropped files, output that outgrew the
-// log, the rendering for people, status files. Nothing that decides who runs what happens here, so it
-// may be late by any time.
+// The bulk task: everything on the share that is large or lazy. Dropped files, output that outgrew
+// the log, the rendering for people, status files. Nothing that decides who runs what happens here,
+// so it may be late by any time.
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/time_text.h"
 #include "compute/attempt.h"
 #include "node/rendering.h"
 #include "node/tasks.h"
-#include "base/time_text.h"
 #include "observability/documents.h"
 
 namespace reeve::node {
@@ -17,14 +17,14 @@ namespace {
 constexpr milliseconds inbox_interval{500};
 constexpr milliseconds follow_interval{2'000};
 constexpr milliseconds ship_again_interval{5'000};
-constexpr std::int64_t rest_ms = 1'000;              // a dropped file has not changed for this long
+constexpr std::int64_t rest_ms = 1'000;  // a dropped file has not changed for this long
 constexpr std::uint64_t document_limit = 64 * 1024 + 1;
 constexpr std::size_t chunk_bytes = 1024 * 1024;
 constexpr std::uint64_t output_file_limit = 1024ULL * 1024 * 1024;
 
 struct Following {
     std::string directory;
-    std::string prefix;                   // results/<day>/<job>/a<k>
+    std::string prefix;                           // results/<day>/<job>/a<k>
     std::map<std::string, std::uint64_t> copied;  // stream name -> bytes
 };
 
@@ -82,11 +82,13 @@ private:
     }
     void on(RenderChanged& m) { renderer_.changed(m.jobs); }
     void on(WriteStatus& m) {
-        static_cast<void>(
-            context_.share.objects().put("status/" + context_.config.writer.v + ".json", as_bytes(m.json)).has_value());
+        static_cast<void>(context_.share.objects()
+                              .put("status/" + context_.config.writer.v + ".json", as_bytes(m.json))
+                              .has_value());
     }
     void on(FollowOutput& m) {
-        following_[m.attempt] = Following{m.directory, results_prefix(m.attempt, m.submitted_ms), {}};
+        following_[m.attempt] =
+            Following{m.directory, results_prefix(m.attempt, m.submitted_ms), {}};
     }
     void on(ForgetAttempt& m) {
         following_.erase(m.attempt);
@@ -98,7 +100,9 @@ private:
             spooled_.push_back(m);
         }
         following_.erase(m.finished.attempt);
-        static_cast<void>(context_.mail.loop.push(LoopMessage(Shipped{std::move(m.finished), complete})).has_value());
+        static_cast<void>(
+            context_.mail.loop.push(LoopMessage(Shipped{std::move(m.finished), complete}))
+                .has_value());
     }
     void on(SettleFile& m) {
         auto& inbox = context_.share.inbox();
@@ -150,12 +154,14 @@ private:
             return;
         }
         DroppedFile file{taken, {}, ""};
-        auto bytes = context_.share.inbox().read_taken(context_.config.writer, taken, document_limit);
+        auto bytes =
+            context_.share.inbox().read_taken(context_.config.writer, taken, document_limit);
         if (bytes) {
             file.document = std::move(*bytes);
         } else if (bytes.error().code == Code::full || bytes.error().code == Code::invalid) {
-            file.unreadable = bytes.error().code == Code::full ? std::string(queue::document_too_large)
-                                                               : bytes.error().message;
+            file.unreadable = bytes.error().code == Code::full
+                                  ? std::string(queue::document_too_large)
+                                  : bytes.error().message;
         } else {
             handed_.erase(taken.job);
             settled_once_ = false;  // the share is in trouble: read again later
@@ -175,8 +181,10 @@ private:
 
     /// Copies what has grown since the last time; all of it, durably, when `last`.
     Status copy_streams(Following& following, bool last) {
-        for (const auto& [local, shared] : {std::pair("out", "stdout"), std::pair("err", "stderr")}) {
-            auto file = context_.env.files.open(following.directory + "/" + local, env::OpenMode::read);
+        for (const auto& [local, shared] :
+             {std::pair("out", "stdout"), std::pair("err", "stderr")}) {
+            auto file =
+                context_.env.files.open(following.directory + "/" + local, env::OpenMode::read);
             if (!file) {
                 continue;  // this stream fits inline
             }
@@ -210,13 +218,15 @@ private:
     bool ship(ShipOutput& m) {
         Following following{m.directory, results_prefix(m.finished.attempt, m.submitted_ms), {}};
         for (auto& [in_file, local, record] :
-             {std::tuple(m.out_in_file, "/out", &m.finished.out), std::tuple(m.err_in_file, "/err", &m.finished.err)}) {
+             {std::tuple(m.out_in_file, "/out", &m.finished.out),
+              std::tuple(m.err_in_file, "/err", &m.finished.err)}) {
             if (in_file) {
                 const auto digest = digest_of(m.directory + local);
                 record->digest = digest ? *digest : Sha256{};
             }
         }
-        if (!context_.share.identity().check() || !copy_streams(following, true) || !copy_outputs(m, following)) {
+        if (!context_.share.identity().check() || !copy_streams(following, true) ||
+            !copy_outputs(m, following)) {
             return false;
         }
         m.finished.out.shipped = m.out_in_file;
@@ -231,7 +241,9 @@ private:
                                     {"stderr_bytes", m.finished.err.total_bytes},
                                     {"missing_outputs", missing_}};
         const auto text = result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
-        return context_.share.objects().put(following.prefix + "/result.json", as_bytes(text)).has_value();
+        return context_.share.objects()
+            .put(following.prefix + "/result.json", as_bytes(text))
+            .has_value();
     }
 
     /// Declared outputs. One that the command did not write is named in result.json, not an error.

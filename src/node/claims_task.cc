@@ -1,7 +1,8 @@
-// The claim, steps 1 to 3 (jobs page): link, look, barrier, look again. Requests that wait together go
-// through one barrier together.
+// The claim, steps 1 to 3 (jobs page): link, look, barrier, look again. Requests that wait together
+// go through one barrier together.
 //
-//   ClaimRequest*  ->  link + look  ->  mine: ReadAll to pull, IsHeadOurs to push  ->  look  ->  loop
+//   ClaimRequest*  ->  link + look  ->  mine: ReadAll to pull, IsHeadOurs to push  ->  look  ->
+//   loop
 //                                   ->  another's, nobody's, unknown               ->          loop
 
 #include <algorithm>
@@ -66,7 +67,8 @@ private:
     void list_own() {
         auto held = context_.share.claims().list_of(context_.config.writer);
         if (held) {
-            static_cast<void>(context_.mail.loop.push(LoopMessage(OwnClaims{std::move(*held)})).has_value());
+            static_cast<void>(
+                context_.mail.loop.push(LoopMessage(OwnClaims{std::move(*held)})).has_value());
         }
     }
 
@@ -78,7 +80,8 @@ private:
         auto& claims = context_.share.claims();
         if (!answer.request.only_look) {
             auto prepared = claims.prepare(mine);
-            auto linked = prepared ? claims.link(answer.request.attempt, mine) : std::move(prepared);
+            auto linked =
+                prepared ? claims.link(answer.request.attempt, mine) : std::move(prepared);
             answer.failure = linked ? "" : linked.error().message;
         }
         look(answer);
@@ -92,7 +95,8 @@ private:
             answer.failure = holder.error().message;
             return;
         }
-        answer.mine = holder->has_value() && **holder == ticket(answer.request.kind) && !answer.request.only_look;
+        answer.mine = holder->has_value() && **holder == ticket(answer.request.kind) &&
+                      !answer.request.only_look;
         if (answer.mine) {
             return;
         }
@@ -131,7 +135,8 @@ private:
         }
     }
 
-    /// Empty when every log was read to a HEAD read after now and the own HEAD bears the last own tag.
+    /// Empty when every log was read to a HEAD read after now and the own HEAD bears the last own
+    /// tag.
     std::string barrier() {
         logs_.reset();
         head_.reset();

@@ -12,13 +12,14 @@ constexpr milliseconds status_interval{2'000};
 constexpr milliseconds try_again_after{1'000};  // a full disk is not hammered
 constexpr std::string_view trouble_reply =
     R"({"schema":"reeve.reply/v1","ok":false,"error":{"code":"unavailable","exit":8,)"
-    R"("message":"this node's own disk takes nothing: its event log or its view cannot be written",)"
-    R"("why":"see the daemon's log","fix":"make room where 'state' lies, then try again: reeve doctor"}})";
+    R"("message":"this node's own disk takes nothing: its log or its view cannot be written",)"
+    R"("why":"see the daemon's log","fix":"make room where 'state' lies: reeve doctor"}})";
 
 /// What neither decides nor appends.
 bool harmless_in_trouble(const LoopMessage& message) {
-    return std::holds_alternative<LogsRead>(message) || std::holds_alternative<ShareAway>(message) ||
-           std::holds_alternative<Pushed>(message) || std::holds_alternative<ReplacedByAnother>(message) ||
+    return std::holds_alternative<LogsRead>(message) ||
+           std::holds_alternative<ShareAway>(message) || std::holds_alternative<Pushed>(message) ||
+           std::holds_alternative<ReplacedByAnother>(message) ||
            std::holds_alternative<StopRequested>(message);
 }
 
@@ -60,8 +61,9 @@ int Loop::run() {
     commit();
     load_own_attempts();
     if (!own_.empty()) {
-        env_.telemetry.log(env::Level::info, "compute",
-                           std::to_string(own_.size()) + " attempts were running here before this start");
+        env_.telemetry.log(
+            env::Level::info, "compute",
+            std::to_string(own_.size()) + " attempts were running here before this start");
     }
     while (!stopping_) {
         turn();
@@ -174,15 +176,16 @@ void Loop::on_notices(const Noticed& noticed) {
 
 projection::Snapshot Loop::snapshot() {
     auto view = projection_.snapshot();
-    // The local store is derived data on the local disk: when it cannot even be read, nothing may be
-    // decided any more; the next start rebuilds it.
+    // The local store is derived data on the local disk: when it cannot even be read, nothing may
+    // be decided any more; the next start rebuilds it.
     CHECK(view.has_value());
     return std::move(view).value();
 }
 
 Status Loop::catch_up_own_log() {
-    TRY_ASSIGN(auto reader, eventlog::LogReader::open(env_.files, config_.log_root() + "/" + config_.writer.v,
-                                                      config_.cluster, config_.writer));
+    TRY_ASSIGN(auto reader,
+               eventlog::LogReader::open(env_.files, config_.log_root() + "/" + config_.writer.v,
+                                         config_.cluster, config_.writer));
     const auto found = projection_.cut().find(config_.writer);
     if (found != projection_.cut().end()) {
         TRY(reader.seek(found->second.position));
@@ -227,8 +230,9 @@ void Loop::fold_mirrors() {
 Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote) {
     auto found = readers_.find(writer);
     if (found == readers_.end()) {
-        TRY_ASSIGN(auto opened, eventlog::LogReader::open(env_.files, config_.log_root() + "/" + writer.v,
-                                                          config_.cluster, writer));
+        TRY_ASSIGN(auto opened,
+                   eventlog::LogReader::open(env_.files, config_.log_root() + "/" + writer.v,
+                                             config_.cluster, writer));
         const auto cursor = projection_.cut().find(writer);
         if (cursor != projection_.cut().end()) {
             TRY(opened.seek(cursor->second.position));
@@ -277,6 +281,7 @@ void Loop::note_changed(const projection::Applied& applied) {
 }
 
 void Loop::commit() {
+    requests_of_turn_.clear();
     if (payloads_.empty()) {
         auto sends = std::move(sends_);
         sends_.clear();
@@ -296,7 +301,9 @@ void Loop::commit() {
         if (applied) {
             note_changed(*applied);
         } else {
-            view_failed(applied.error());  // the log is the truth and holds the events: they are folded later
+            view_failed(
+                applied
+                    .error());  // the log is the truth and holds the events: they are folded later
         }
     }
     if (!appended) {
@@ -317,7 +324,8 @@ void Loop::commit() {
     }
 }
 
-// HEAD is written for a loop that turns: one that is stuck on its own disk falls silent to the others.
+// HEAD is written for a loop that turns: one that is stuck on its own disk falls silent to the
+// others.
 void Loop::show_life() {
     last_life_ = now_;
     static_cast<void>(links_.push.push(PushUpTo{writer_->position(), last_hlc_}).has_value());
@@ -343,8 +351,9 @@ void Loop::view_failed(const Error& error) {
     stopping_ = true;
 }
 
-// Trouble: the own disk takes nothing. The loop turns on, shows life and answers, but decides nothing and
-// forgets what it was told: claims are found again by listing, outcomes and dropped files are told again.
+// Trouble: the own disk takes nothing. The loop turns on, shows life and answers, but decides
+// nothing and forgets what it was told: claims are found again by listing, outcomes and dropped
+// files are told again.
 void Loop::enter_trouble(const std::string& what) {
     env_.telemetry.log(env::Level::error, "loop", what);
     in_trouble_ = true;

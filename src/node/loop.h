@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <string>
 #include <vector>
@@ -34,6 +35,7 @@
 namespace reeve::node {
 
 struct SubmitArguments;
+struct Refusal;
 
 /// Everything the loop talks to. All outlive it; `supervisor` is null for a coordinator.
 struct LoopLinks {
@@ -87,12 +89,21 @@ private:
     void serve(const env::ControlRequest& request, int rounds_left);
     void serve_deferred();
     std::string answer(const env::ControlRequest& request);
-    std::string submit(const env::ControlRequest& request, const SubmitArguments& arguments);
-    std::string cancel(const env::ControlRequest& request, const std::string& job, bool give_up_lost,
-                       const std::string& request_id);
+    std::string cancel(const env::ControlRequest& request, const std::string& job,
+                       bool give_up_lost, const std::string& request_id);
     std::string set_switch(const env::ControlRequest& request, const std::string& name,
                            const std::string& value, const std::string& reason);
-    queue::DoorContext door_context(const projection::Snapshot& view, const std::set<JobId>& earlier);
+
+    // --- submissions (loop_submit.cc)
+    struct Submission;
+    std::string submit(const env::ControlRequest& request, const nlohmann::json& parsed);
+    void commit_before(const SubmitArguments& arguments);
+    std::optional<Refusal> take_document(const projection::Snapshot& view,
+                                         const SubmitArguments& arguments, std::size_t index,
+                                         Submission& out);
+    JobId new_job_id();
+    queue::DoorContext door_context(const projection::Snapshot& view,
+                                    const std::set<JobId>& earlier);
     void on_dropped_file(const DroppedFile& dropped);
 
     // --- attempts of this node (loop_attempts.cc)
@@ -114,7 +125,8 @@ private:
     bool may_claim(std::string* why) const;
     std::vector<control::Candidate> candidates(const projection::Snapshot& view) const;
     std::vector<control::Choice> line(const projection::Snapshot& view);
-    bool start_at_once(const JobId& job, const queue::JobSpec& spec, const events::JobSubmitted& submitted);
+    bool start_at_once(const JobId& job, const queue::JobSpec& spec,
+                       const events::JobSubmitted& submitted);
     void on_claim(const ClaimAnswer& answer);
     void claim_won(const ClaimAnswer& answer);
     void on_own_claims(const OwnClaims& claims);
@@ -123,7 +135,8 @@ private:
     // --- duties and what is known of others (loop_duties.cc)
     void on_logs(const RemoteLogs& logs, MonoTime at);
     void duties();
-    void do_duties_for(const projection::Snapshot& view, const JobId& job, const control::DutyView& duty);
+    void do_duties_for(const projection::Snapshot& view, const JobId& job,
+                       const control::DutyView& duty);
     control::DutyView duty_view(const projection::Snapshot& view) const;
     control::Liveness liveness(const WriterId& writer) const;
     milliseconds silent_for(const WriterId& writer) const;
@@ -141,18 +154,18 @@ private:
         bool stopping = false;  // TERM was asked for
         bool ended = false;     // its outcome is on the way into the log
     };
-    struct SharedWaiter {       // a reply that waits until HEAD covers `seq`
+    struct SharedWaiter {  // a reply that waits until HEAD covers `seq`
         Seq seq;
         std::uint64_t request = 0;
-        std::string reply;      // JSON object
+        std::string reply;  // JSON object
         MonoTime deadline;
     };
-    struct Deferred {           // a request that names a job which may be on its way here
+    struct Deferred {  // a request that names a job which may be on its way here
         env::ControlRequest request;
         int rounds_left = 0;
         MonoTime deadline;
     };
-    struct Pursuit {            // a claim whose result is unknown: never forgotten
+    struct Pursuit {  // a claim whose result is unknown: never forgotten
         ClaimRequest request;
         MonoTime again;
     };
@@ -167,23 +180,24 @@ private:
     MonoTime now_;
     WallTime wall_;
     bool stopping_ = false;
-    bool dirty_ = true;          // something changed: the next turn does not wait
+    bool dirty_ = true;  // something changed: the next turn does not wait
     int exit_status_ = exit_done;
     std::vector<events::Payload> payloads_;
     std::vector<std::function<void()>> sends_;
-    std::vector<std::pair<std::uint64_t, std::string>> replies_;  // after accepted, waiting for shared
-    std::set<JobId> changed_;    // since the last duties
+    std::vector<std::pair<std::uint64_t, std::string>>
+        replies_;              // after accepted, waiting for shared
+    std::set<JobId> changed_;  // since the last duties
 
     RemoteLogs remote_;
-    MonoTime last_round_;        // last good pull round
-    MonoTime last_push_;         // last declared HEAD
-    MonoTime last_life_;         // last word to the push task
-    Hlc last_hlc_;               // of the own log
-    bool in_trouble_ = false;    // the own disk takes nothing
-    MonoTime try_again_;         // then: not before this
+    MonoTime last_round_;      // last good pull round
+    MonoTime last_push_;       // last declared HEAD
+    MonoTime last_life_;       // last word to the push task
+    Hlc last_hlc_;             // of the own log
+    bool in_trouble_ = false;  // the own disk takes nothing
+    MonoTime try_again_;       // then: not before this
     Seq shared_seq_;
     bool share_ok_ = false;
-    bool share_heard_ = false;   // a task has reached it, or failed to
+    bool share_heard_ = false;  // a task has reached it, or failed to
     std::map<WriterId, eventlog::LogReader> readers_;
     std::map<WriterId, projection::NodeRow> nodes_;
     std::map<std::string, projection::SwitchRow> switches_;
@@ -191,8 +205,9 @@ private:
     MonoTime stats_at_;
     std::deque<SharedWaiter> waiters_;
     std::vector<Deferred> deferred_;
-    bool missed_job_ = false;    // the request being served named a job that is not known here
-    bool round_came_ = false;    // the logs were read since the last turn
+    std::set<std::string> requests_of_turn_;  // submissions that are not in the view yet
+    bool missed_job_ = false;  // the request being served named a job that is not known here
+    bool round_came_ = false;  // the logs were read since the last turn
 
     std::map<AttemptId, OwnAttempt> own_;
     bool supervisor_ready_ = false;
@@ -200,12 +215,12 @@ private:
     std::map<AttemptId, Pursuit> pursued_;
     std::map<AttemptId, share::Ticket> foreign_claims_;
     std::map<AttemptId, std::uint32_t> passed_over_;
-    std::map<AttemptId, MonoTime> first_seen_;     // pending without an offer since
+    std::map<AttemptId, MonoTime> first_seen_;  // pending without an offer since
     std::map<AttemptId, MonoTime> offered_;
     std::map<AttemptId, MonoTime> inspected_;
-    std::map<JobId, queue::JobSpec> specs_;        // parsed documents, bounded
+    std::map<JobId, queue::JobSpec> specs_;  // parsed documents, bounded
     std::set<std::string> rejected_recently_;
-    MonoTime next_scan_;         // own claims by listing
+    MonoTime next_scan_;  // own claims by listing
     MonoTime next_duty_scan_;
     MonoTime next_status_;
     MonoTime next_health_;

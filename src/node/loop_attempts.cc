@@ -29,10 +29,12 @@ void Loop::load_own_attempts() {
         }
         for (const auto& [k, attempt] : row->attempts) {
             const auto mark = attempt.starts.find(config_.writer);
-            const bool mine = mark != attempt.starts.end() && mark->second.started && !mark->second.released;
+            const bool mine =
+                mark != attempt.starts.end() && mark->second.started && !mark->second.released;
             if (mine && attempt.unresolved()) {
-                own_.emplace(AttemptId{job, k},
-                             OwnAttempt{*spec, hlc_ms(row->submission()->stamp.hlc), false, false, false});
+                own_.emplace(
+                    AttemptId{job, k},
+                    OwnAttempt{*spec, hlc_ms(row->submission()->stamp.hlc), false, false, false});
             }
         }
     }
@@ -46,20 +48,24 @@ compute::LocalClaim Loop::local_claim(const AttemptId& attempt) {
     if (env_.files.info(directory + "/void")) {
         return compute::LocalClaim::voided;
     }
-    return env_.files.info(directory + "/ready") ? compute::LocalClaim::ready : compute::LocalClaim::absent;
+    return env_.files.info(directory + "/ready") ? compute::LocalClaim::ready
+                                                 : compute::LocalClaim::absent;
 }
 
 void Loop::begin_attempt(const AttemptId& attempt, const projection::JobRow& row, bool claimed) {
     const auto* spec = spec_of(attempt.job, row);
     CHECK(spec != nullptr);
-    own_.emplace(attempt, OwnAttempt{*spec, hlc_ms(row.submission()->stamp.hlc), false, false, false});
-    append(events::JobStarted{attempt, config_.node, writer_->position().incarnation, row.spec_hash(), claimed});
+    own_.emplace(attempt,
+                 OwnAttempt{*spec, hlc_ms(row.submission()->stamp.hlc), false, false, false});
+    append(events::JobStarted{attempt, config_.node, writer_->position().incarnation,
+                              row.spec_hash(), claimed});
     then([this, attempt] { start_exec(attempt); });
 }
 
 void Loop::start_exec(const AttemptId& attempt) {
     const auto own = own_.find(attempt);
-    if (own == own_.end() || own->second.ended || !supervisor_ready_ || links_.supervisor == nullptr) {
+    if (own == own_.end() || own->second.ended || !supervisor_ready_ ||
+        links_.supervisor == nullptr) {
         return;  // after the next hello every own attempt is looked at again
     }
     const compute::ExecDefaults defaults{config_.run_root(), config_.environment, config_.node};
@@ -80,7 +86,8 @@ void Loop::start_exec(const AttemptId& attempt) {
         return;
     }
     static_cast<void>(
-        links_.bulk.push(FollowOutput{attempt, plan.directory, own->second.submitted_ms}).has_value());
+        links_.bulk.push(FollowOutput{attempt, plan.directory, own->second.submitted_ms})
+            .has_value());
 }
 
 void Loop::on_supervisor(const env::SupervisorMessage& message) {
@@ -89,8 +96,9 @@ void Loop::on_supervisor(const env::SupervisorMessage& message) {
     } else if (const auto* outcome = std::get_if<env::ExecOutcome>(&message)) {
         on_outcome(*outcome);
     } else if (const auto* refused = std::get_if<env::ExecRefused>(&message)) {
-        env_.telemetry.log(env::Level::warning, "compute", "supervisor refused " + refused->attempt.text() +
-                                                               ": " + refused->reason);
+        env_.telemetry.log(
+            env::Level::warning, "compute",
+            "supervisor refused " + refused->attempt.text() + ": " + refused->reason);
         settle_unknown(refused->attempt);
     } else {
         supervisor_ready_ = false;
@@ -134,7 +142,8 @@ void Loop::settle_unknown(const AttemptId& attempt) {
             break;
         case compute::Verdict::lost: {
             auto killed = links_.supervisor->kill_strays(attempt);
-            const std::string strays = killed ? std::to_string(*killed) : std::string("unknown number of");
+            const std::string strays =
+                killed ? std::to_string(*killed) : std::string("unknown number of");
             append(events::JobLost{attempt, config_.writer,
                                    rebooted_ ? "the machine was restarted while it ran"
                                              : "its supervisor died while it ran; " + strays +
@@ -220,10 +229,11 @@ void Loop::stop_cancelled(const std::set<JobId>& changed) {
     }
 }
 
-// A node that cannot show life stops what must not run twice; others declare it dead only after twice
-// that time (I2, I11).
+// A node that cannot show life stops what must not run twice; others declare it dead only after
+// twice that time (I2, I11).
 void Loop::fence() {
-    if (now_ - last_push_ < config_.timing.fence(config_.heartbeat()) || links_.supervisor == nullptr) {
+    if (now_ - last_push_ < config_.timing.fence(config_.heartbeat()) ||
+        links_.supervisor == nullptr) {
         return;
     }
     for (auto& [attempt, own] : own_) {

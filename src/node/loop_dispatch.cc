@@ -8,7 +8,8 @@
 namespace reeve::node {
 namespace {
 
-constexpr milliseconds offer_patience{250};   // how long a worker waits for a live coordinator's offer
+constexpr milliseconds offer_patience{
+    250};  // how long a worker waits for a live coordinator's offer
 constexpr milliseconds stand_in_patience{1000};
 constexpr milliseconds pursue_again{500};
 constexpr milliseconds stats_age{1000};
@@ -18,7 +19,8 @@ WallTime open_since(const projection::JobRow& row) {
     const auto* attempt = row.attempt(row.current());
     const auto* submission = row.submission();
     if (attempt != nullptr && attempt->opened) {
-        return WallTime{std::max(hlc_ms(attempt->opened->stamp.hlc), attempt->opened->not_before_ms)};
+        return WallTime{
+            std::max(hlc_ms(attempt->opened->stamp.hlc), attempt->opened->not_before_ms)};
     }
     return WallTime{submission != nullptr ? hlc_ms(submission->stamp.hlc) : 0};
 }
@@ -134,7 +136,8 @@ std::vector<control::Choice> Loop::line(const projection::Snapshot& view) {
             if (!nodes) {
                 nodes = candidates(view);
             }
-            choice.scores = control::rank(job, *spec, *nodes, stats_, config_.router, config_.timing, wall_);
+            choice.scores =
+                control::rank(job, *spec, *nodes, stats_, config_.router, config_.timing, wall_);
         }
         choice.passed_over = passed_over_[attempt];
         out.push_back(std::move(choice));
@@ -203,7 +206,8 @@ void Loop::on_claim(const ClaimAnswer& answer) {
         } else if (answer.request.ended) {
             append(*answer.request.ended);
         }
-        // Until the outcome of this turn is applied, the scan for unexplained claims must not see it.
+        // Until the outcome of this turn is applied, the scan for unexplained claims must not see
+        // it.
         then([this, attempt] { claims_in_flight_.erase(attempt); });
         dirty_ = true;
         return;
@@ -213,20 +217,22 @@ void Loop::on_claim(const ClaimAnswer& answer) {
         pursued_.erase(attempt);
         foreign_claims_[attempt] = *answer.holder;
         if (answer.holder->writer.empty() && rejected_recently_.insert(attempt.text()).second) {
-            append(events::Observation{"claim.unreadable", attempt.text(),
-                                       "what stands at this name is no ticket: nobody may run the attempt"});
+            append(events::Observation{
+                "claim.unreadable", attempt.text(),
+                "what stands at this name is no ticket: nobody may run the attempt"});
         }
         passed_over_.erase(attempt);
     } else if (!answer.request.only_look) {
-        // Unknown or nobody's: a delayed link may still arrive, so it is pursued until somebody has it.
+        // Unknown or nobody's: a delayed link may still arrive, so it is pursued until somebody has
+        // it.
         pursued_[attempt] = Pursuit{answer.request, now_ + pursue_again};
         env_.telemetry.log(env::Level::debug, "claims", attempt.text() + ": " + answer.failure);
     }
     dirty_ = true;
 }
 
-// Step 3 to 4 of the claim: after the barrier all preconditions are looked at again, over a view that
-// holds every log up to a HEAD read after the claim was won (I2, I3).
+// Step 3 to 4 of the claim: after the barrier all preconditions are looked at again, over a view
+// that holds every log up to a HEAD read after the claim was won (I2, I3).
 void Loop::claim_won(const ClaimAnswer& answer) {
     const AttemptId& attempt = answer.request.attempt;
     auto view = snapshot();
@@ -245,7 +251,9 @@ void Loop::claim_won(const ClaimAnswer& answer) {
         const auto situation = projection::situation_of(*row, projection::rules_of(*spec));
         good = situation.next == projection::Next::claim && situation.attempt == attempt.attempt &&
                situation.not_before_ms <= wall_.ms;
-        why = good ? "" : "no longer to be claimed: " + std::string(projection::state_name(situation.state));
+        why = good ? ""
+                   : "no longer to be claimed: " +
+                         std::string(projection::state_name(situation.state));
     }
     if (!good || spec == nullptr) {
         append(events::JobReleased{attempt, config_.node, why});
@@ -256,12 +264,13 @@ void Loop::claim_won(const ClaimAnswer& answer) {
     begin_attempt(attempt, *row, true);
 }
 
-// An own claim that the own log does not explain is released; a won ending that was never written is
-// written: a name once won is a fact.
+// An own claim that the own log does not explain is released; a won ending that was never written
+// is written: a name once won is a fact.
 void Loop::on_own_claims(const OwnClaims& claims) {
     auto view = snapshot();
     for (const auto& [attempt, ticket] : claims.held) {
-        if (claims_in_flight_.contains(attempt) || pursued_.contains(attempt) || own_.contains(attempt)) {
+        if (claims_in_flight_.contains(attempt) || pursued_.contains(attempt) ||
+            own_.contains(attempt)) {
             continue;
         }
         const auto row = view.job(attempt.job);
@@ -271,21 +280,24 @@ void Loop::on_own_claims(const OwnClaims& claims) {
         if (ticket.kind != share::TicketKind::run) {
             if (!row->ended) {
                 append(events::JobEnded{attempt,
-                                        ticket.kind == share::TicketKind::ended ? events::Ending::failed
-                                                                                : events::Ending::cancelled,
+                                        ticket.kind == share::TicketKind::ended
+                                            ? events::Ending::failed
+                                            : events::Ending::cancelled,
                                         "won before a restart of " + config_.writer.v});
             }
             continue;
         }
         const auto* known = row->attempt(attempt.attempt);
         if (known == nullptr || !known->starts.contains(config_.writer)) {
-            append(events::JobReleased{attempt, config_.node, "a claim that this log does not explain"});
+            append(events::JobReleased{attempt, config_.node,
+                                       "a claim that this log does not explain"});
         }
     }
 }
 
-// Offers are a duty. A coordinator publishes them at once; a worker that stands in for it leaves the order
-// to who takes the job, and publishes one only for a job that waits, so that `job why` can say for what.
+// Offers are a duty. A coordinator publishes them at once; a worker that stands in for it leaves
+// the order to who takes the job, and publishes one only for a job that waits, so that `job why`
+// can say for what.
 void Loop::offer() {
     if (!duties_on_) {
         return;
@@ -303,7 +315,8 @@ void Loop::offer() {
         const AttemptId attempt{entry.job, row->current()};
         const auto last = offered_.find(attempt);
         const bool offered = row->offer && row->offer->attempt == attempt.attempt;
-        const bool recent = last != offered_.end() && now_ - last->second < config_.timing.offer_interval;
+        const bool recent =
+            last != offered_.end() && now_ - last->second < config_.timing.offer_interval;
         const bool due = wall_ - open_since(*row) >= patience;
         if (spec != nullptr && due && !(offered && recent)) {
             if (!nodes) {
@@ -313,7 +326,8 @@ void Loop::offer() {
                     stats_at_ = now_;
                 }
             }
-            auto scores = control::rank(entry.job, *spec, *nodes, stats_, config_.router, config_.timing, wall_);
+            auto scores = control::rank(entry.job, *spec, *nodes, stats_, config_.router,
+                                        config_.timing, wall_);
             if (!recent && !(offered && control::same_order(row->offer->scores, scores))) {
                 append(events::JobOffered{attempt, std::move(scores)});
             }
@@ -324,13 +338,17 @@ void Loop::offer() {
     view.index(projection::IndexClass::timed, consider);
     view.index(projection::IndexClass::pending, consider);
     if (offered_.size() > 4 * control::dispatch_window) {
-        std::erase_if(offered_, [&](const auto& one) { return now_ - one.second > 2 * config_.timing.offer_interval; });
+        std::erase_if(offered_, [&](const auto& one) {
+            return now_ - one.second > 2 * config_.timing.offer_interval;
+        });
     }
 }
 
-// The short way: a free node that ranks first for its own submission starts it in the same batch. No
-// claim is needed, because nobody can learn of the job without learning that its attempt is taken.
-bool Loop::start_at_once(const JobId& job, const queue::JobSpec& spec, const events::JobSubmitted& submitted) {
+// The short way: a free node that ranks first for its own submission starts it in the same batch.
+// No claim is needed, because nobody can learn of the job without learning that its attempt is
+// taken.
+bool Loop::start_at_once(const JobId& job, const queue::JobSpec& spec,
+                         const events::JobSubmitted& submitted) {
     const bool simple = spec.after.empty() && spec.dedupe.empty() && !spec.not_before_ms;
     const auto drain = switches_.find(drain_switch(config_.node));
     const bool draining = drain != switches_.end() && drain->second.value == "on";
@@ -351,14 +369,16 @@ bool Loop::start_at_once(const JobId& job, const queue::JobSpec& spec, const eve
     if (somebody_waits) {
         return false;
     }
-    auto scores = control::rank(job, spec, candidates(view), stats_, config_.router, config_.timing, wall_);
+    auto scores =
+        control::rank(job, spec, candidates(view), stats_, config_.router, config_.timing, wall_);
     if (scores.empty() || !scores.front().eligible || scores.front().node != config_.node) {
         return false;
     }
     const AttemptId attempt{job, AttemptNo(1)};
     own_.emplace(attempt, OwnAttempt{spec, wall_.ms, false, false, false});
     append(events::JobOffered{attempt, std::move(scores)});
-    append(events::JobStarted{attempt, config_.node, writer_->position().incarnation, submitted.spec_hash, false});
+    append(events::JobStarted{attempt, config_.node, writer_->position().incarnation,
+                              submitted.spec_hash, false});
     then([this, attempt] { start_exec(attempt); });
     return true;
 }

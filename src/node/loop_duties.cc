@@ -1,4 +1,5 @@
-// Duties, and what is known of the other writers: liveness by the observer's own clock, lag, health.
+// Duties, and what is known of the other writers: liveness by the observer's own clock, lag,
+// health.
 
 #include <nlohmann/json.hpp>
 
@@ -44,7 +45,8 @@ milliseconds Loop::silent_for(const WriterId& writer) const {
     if (found == remote_.end() || !found->second.head) {
         return milliseconds(0);
     }
-    // Measured up to the last moment at which the share could be read: while it is away, nobody ages.
+    // Measured up to the last moment at which the share could be read: while it is away, nobody
+    // ages.
     return std::chrono::duration_cast<milliseconds>(last_round_ - found->second.head_changed);
 }
 
@@ -64,7 +66,8 @@ control::Liveness Loop::liveness(const WriterId& writer) const {
     if (node->second.stopped) {
         return control::Liveness::stopped;
     }
-    return silent > config_.timing.fresh(heartbeat) ? control::Liveness::silent : control::Liveness::live;
+    return silent > config_.timing.fresh(heartbeat) ? control::Liveness::silent
+                                                    : control::Liveness::live;
 }
 
 bool Loop::coordinator_live() const {
@@ -120,7 +123,9 @@ control::DutyView Loop::duty_view(const projection::Snapshot& view) const {
         if (!row || row->submission() == nullptr) {
             return projection::JobState::unknown;
         }
-        return projection::situation_of(*row, projection::rules_of_document(row->submission()->document)).state;
+        return projection::situation_of(*row,
+                                        projection::rules_of_document(row->submission()->document))
+            .state;
     };
     for (const auto& [writer, node] : nodes_) {
         duty.writers[writer] = liveness(writer);
@@ -139,9 +144,11 @@ void Loop::duties() {
         duties_on_ = mine;
         next_duty_scan_ = now_;
         static_cast<void>(links_.bulk.push(DoDuties{mine}).has_value());
-        env_.telemetry.log(env::Level::info, "control", mine ? "takes the duties" : "leaves the duties");
+        env_.telemetry.log(env::Level::info, "control",
+                           mine ? "takes the duties" : "leaves the duties");
     }
-    std::erase_if(foreign_claims_, [&](const auto& one) { return due.contains(one.first.job) && !mine; });
+    std::erase_if(foreign_claims_,
+                  [&](const auto& one) { return due.contains(one.first.job) && !mine; });
     if (!mine) {
         return;
     }
@@ -175,7 +182,8 @@ void Loop::duties() {
     }
 }
 
-void Loop::do_duties_for(const projection::Snapshot& view, const JobId& job, const control::DutyView& duty) {
+void Loop::do_duties_for(const projection::Snapshot& view, const JobId& job,
+                         const control::DutyView& duty) {
     const auto row = view.job(job);
     const auto* spec = row ? spec_of(job, *row) : nullptr;
     if (spec == nullptr) {
@@ -210,8 +218,8 @@ void Loop::health() {
     const auto facts = links_.host.facts();
     health_state_ = state;
     next_health_ = now_ + health_interval;
-    append(events::NodeHealth{config_.node, state, static_cast<std::uint32_t>(own_.size()), facts.load_milli,
-                              facts.memory_free_mb, facts.disk_free_mb});
+    append(events::NodeHealth{config_.node, state, static_cast<std::uint32_t>(own_.size()),
+                              facts.load_milli, facts.memory_free_mb, facts.disk_free_mb});
 }
 
 std::string Loop::live_status_json() const {

@@ -33,15 +33,15 @@ struct ClaimRequest {
 };
 
 // ---- to the loop ----
-struct LogsRead {        // a pull round ended
+struct LogsRead {  // a pull round ended
     RemoteLogs logs;
     MonoTime at;
 };
-struct ShareAway {       // a task could not reach the share
+struct ShareAway {  // a task could not reach the share
     std::string task;
     std::string reason;
 };
-struct Pushed {          // HEAD declares this
+struct Pushed {  // HEAD declares this
     eventlog::HeadSlot slot;
     MonoTime at;
 };
@@ -53,15 +53,15 @@ struct ClaimAnswer {
     RemoteLogs barrier;                   // state of all logs read after the look (mine only)
     std::string barrier_failure;          // why the barrier did not hold: the claim is released
 };
-struct OwnClaims {       // found by listing
+struct OwnClaims {  // found by listing
     std::vector<share::Claims::Held> held;
 };
-struct DroppedFile {     // taken from incoming/
+struct DroppedFile {  // taken from incoming/
     share::Inbox::Taken taken;
     Bytes document;
     std::string unreadable;  // why it could not be read, else empty
 };
-struct Shipped {         // output of an attempt was copied to results/, or stays spooled
+struct Shipped {  // output of an attempt was copied to results/, or stays spooled
     events::JobFinished finished;
     bool complete = false;
 };
@@ -74,24 +74,24 @@ struct ReplacedByAnother {  // exit 11
 struct StopRequested {
     std::string reason;
 };
-using LoopMessage =
-    std::variant<env::ControlRequest, env::SupervisorMessage, LogsRead, ShareAway, Pushed, ClaimAnswer,
-                 OwnClaims, DroppedFile, Shipped, Noticed, ReplacedByAnother, StopRequested>;
+using LoopMessage = std::variant<env::ControlRequest, env::SupervisorMessage, LogsRead, ShareAway,
+                                 Pushed, ClaimAnswer, OwnClaims, DroppedFile, Shipped, Noticed,
+                                 ReplacedByAnother, StopRequested>;
 
 // ---- to push ----
 struct PushUpTo {
     eventlog::LogPosition accepted;
     Hlc hlc;
 };
-struct IsHeadOurs {      // answered to claims
+struct IsHeadOurs {  // answered to claims
     std::uint64_t barrier = 0;
 };
 struct StopTask {};
 using PushMessage = std::variant<PushUpTo, IsHeadOurs, StopTask>;
 
 // ---- to pull ----
-struct LookNow {};       // the doorbell rang, or somebody wants news
-struct ReadAll {         // a round for the barrier, answered to claims
+struct LookNow {};  // the doorbell rang, or somebody wants news
+struct ReadAll {    // a round for the barrier, answered to claims
     std::uint64_t barrier = 0;
 };
 using PullMessage = std::variant<LookNow, ReadAll, StopTask>;
@@ -99,7 +99,7 @@ using PullMessage = std::variant<LookNow, ReadAll, StopTask>;
 // ---- to claims ----
 struct BarrierLogs {
     std::uint64_t barrier = 0;  // of the question: a late answer to an earlier one is ignored
-    bool complete = false;  // every log was read to a HEAD read in this round
+    bool complete = false;      // every log was read to a HEAD read in this round
     std::string reason;
     RemoteLogs logs;
 };
@@ -112,16 +112,16 @@ struct ListOwn {};
 using ClaimsMessage = std::variant<ClaimRequest, BarrierLogs, BarrierHead, ListOwn, StopTask>;
 
 // ---- to bulk ----
-struct ShipOutput {      // files of an ended attempt
+struct ShipOutput {  // files of an ended attempt
     events::JobFinished finished;
-    std::string directory;     // run/<attempt>
+    std::string directory;  // run/<attempt>
     std::string cwd;
     std::vector<std::string> outputs;
     std::int64_t submitted_ms = 0;
     bool out_in_file = false;
     bool err_in_file = false;
 };
-struct FollowOutput {    // a started attempt whose growing output is shown while it runs
+struct FollowOutput {  // a started attempt whose growing output is shown while it runs
     AttemptId attempt;
     std::string directory;
     std::int64_t submitted_ms = 0;
@@ -130,19 +130,19 @@ struct SettleFile {
     share::Inbox::Taken taken;
     std::optional<std::string> rejection;
 };
-struct ForgetAttempt {   // its outcome is durable: the local directory may go
+struct ForgetAttempt {  // its outcome is durable: the local directory may go
     AttemptId attempt;
 };
-struct RenderChanged {   // jobs whose rendering changed
+struct RenderChanged {  // jobs whose rendering changed
     std::vector<JobId> jobs;
 };
-struct DoDuties {        // this writer takes in dropped files and keeps the rendering
+struct DoDuties {  // this writer takes in dropped files and keeps the rendering
     bool on = false;
 };
-struct WriteStatus {     // status/<writer>.json
+struct WriteStatus {  // status/<writer>.json
     std::string json;
 };
-using BulkMessage = std::variant<ShipOutput, FollowOutput, SettleFile, ForgetAttempt, RenderChanged, DoDuties,
-                                 WriteStatus, StopTask>;
+using BulkMessage = std::variant<ShipOutput, FollowOutput, SettleFile, ForgetAttempt, RenderChanged,
+                                 DoDuties, WriteStatus, StopTask>;
 
 }  // namespace reeve::node

@@ -21,11 +21,13 @@ std::string remembered_path(const NodeConfig& config) {
 
 std::optional<Remembered> remembered(env::FileSystem& files, const NodeConfig& config) {
     const auto bytes = files.read_file(remembered_path(config), small_file);
-    const auto parsed = bytes ? nlohmann::json::parse(as_text(*bytes), nullptr, false) : nlohmann::json();
+    const auto parsed =
+        bytes ? nlohmann::json::parse(as_text(*bytes), nullptr, false) : nlohmann::json();
     if (!parsed.is_object() || !parsed.contains("incarnation")) {
         return std::nullopt;
     }
-    return Remembered{Incarnation(parsed.value("incarnation", std::uint64_t{0})), parsed.value("nonce", "")};
+    return Remembered{Incarnation(parsed.value("incarnation", std::uint64_t{0})),
+                      parsed.value("nonce", "")};
 }
 
 Status remember(env::FileSystem& files, const NodeConfig& config, Incarnation incarnation,
@@ -61,26 +63,30 @@ Result<std::unique_ptr<Node>> Node::open(NodeServices services, NodeConfig confi
     }
     TRY(node->open_log());
     TRY(node->open_projection());
-    const LoopLinks links{node->mail_.loop,   node->mail_.push, node->mail_.pull,       node->mail_.claims,
-                          node->mail_.bulk,   node->services_.supervisor, node->services_.control,
-                          node->services_.host};
-    node->loop_ = std::make_unique<Loop>(node->services_.env, node->config_, links, *node->projection_,
-                                         std::move(node->writer_), node->rebooted_);
+    const LoopLinks links{node->mail_.loop,        node->mail_.push,    node->mail_.pull,
+                          node->mail_.claims,      node->mail_.bulk,    node->services_.supervisor,
+                          node->services_.control, node->services_.host};
+    node->loop_ =
+        std::make_unique<Loop>(node->services_.env, node->config_, links, *node->projection_,
+                               std::move(node->writer_), node->rebooted_);
     return node;
 }
 
-// A view whose past has changed is built again, never guessed: each cursor must still end a batch of the
-// log that it was read from.
+// A view whose past has changed is built again, never guessed: each cursor must still end a batch
+// of the log that it was read from.
 Status Node::open_projection() {
     TRY_ASSIGN(projection_, projection::Projection::open(services_.store));
     for (const auto& [writer, cursor] : projection_->cut()) {
-        TRY_ASSIGN(auto reader, eventlog::LogReader::open(services_.env.files, config_.log_root() + "/" + writer.v,
+        TRY_ASSIGN(auto reader, eventlog::LogReader::open(services_.env.files,
+                                                          config_.log_root() + "/" + writer.v,
                                                           config_.cluster, writer));
         const auto found = reader.seek(cursor.position);
-        if (found || (found.error().code != Code::conflict && found.error().code != Code::not_found)) {
+        if (found ||
+            (found.error().code != Code::conflict && found.error().code != Code::not_found)) {
             continue;  // damage is met, and told, where the log is read
         }
-        services_.env.telemetry.log(env::Level::warning, "projection", "built again: " + found.error().message);
+        services_.env.telemetry.log(env::Level::warning, "projection",
+                                    "built again: " + found.error().message);
         projection_.reset();
         TRY(services_.store.clear());
         TRY_ASSIGN(projection_, projection::Projection::open(services_.store));
@@ -92,7 +98,8 @@ Status Node::open_projection() {
 Status Node::open_log() {
     auto& files = services_.env.files;
     const std::string directory = config_.log_root() + "/" + config_.writer.v;
-    TRY_ASSIGN(const auto recovered, eventlog::recover(files, directory, config_.cluster, config_.writer));
+    TRY_ASSIGN(const auto recovered,
+               eventlog::recover(files, directory, config_.cluster, config_.writer));
     for (const auto& warning : recovered.warnings) {
         services_.env.telemetry.log(env::Level::warning, "log", warning);
     }
@@ -113,8 +120,8 @@ Status Node::open_log() {
     return ok();
 }
 
-// Number and nonce are durable here before the link, so that a crash in between never locks a lone node
-// out: a claim with a remembered nonce would be its own.
+// Number and nonce are durable here before the link, so that a crash in between never locks a lone
+// node out: a claim with a remembered nonce would be its own.
 Result<Incarnation> Node::claim_incarnation(Incarnation own_last) {
     auto answers = std::make_shared<env::Mailbox<BootClaim>>(services_.env.tasks, 4);
     const NodeConfig& config = config_;
@@ -127,7 +134,8 @@ Result<Incarnation> Node::claim_incarnation(Incarnation own_last) {
             Incarnation next = std::max(own_last, greatest).next();
             for (int round = 0; round < claim_rounds; ++round, next = next.next()) {
                 TRY(remember(files, config, next, nonce));
-                TRY_ASSIGN(const auto holder, share.log().claim_incarnation(config.writer, next, nonce));
+                TRY_ASSIGN(const auto holder,
+                           share.log().claim_incarnation(config.writer, next, nonce));
                 if (holder == nonce) {
                     return next;
                 }
@@ -135,15 +143,17 @@ Result<Incarnation> Node::claim_incarnation(Incarnation own_last) {
             return Error{Code::conflict, "every incarnation number tried is another's"};
         };
         auto done = claim();
-        const BootClaim answer = done ? BootClaim{*done, ""} : BootClaim{Incarnation(0), done.error().message};
+        const BootClaim answer =
+            done ? BootClaim{*done, ""} : BootClaim{Incarnation(0), done.error().message};
         static_cast<void>(answers->push(answer).has_value());
     });
     const auto answer = answers->take(services_.env.clock.mono_now() + boot_share_patience);
     if (answer && answer->failure.empty()) {
         return answer->incarnation;
     }
-    services_.env.telemetry.log(env::Level::warning, "share",
-                                "starting without the share: " + (answer ? answer->failure : "no answer"));
+    services_.env.telemetry.log(
+        env::Level::warning, "share",
+        "starting without the share: " + (answer ? answer->failure : "no answer"));
     // Greater than any number that the boot task may still be trying to claim for this run.
     const Incarnation next(own_last.v + claim_rounds + 1);
     TRY(remember(files, config_, next, nonce_));
@@ -163,7 +173,8 @@ void Node::start() {
         tasks.spawn("exec", [context, this] { exec_task(context, *services_.supervisor, stop_); });
     }
     if (doorbell != nullptr) {
-        tasks.spawn("doorbell", [context, this, doorbell] { doorbell_task(context, *doorbell, stop_); });
+        tasks.spawn("doorbell",
+                    [context, this, doorbell] { doorbell_task(context, *doorbell, stop_); });
     }
     tasks.spawn("loop", [this] {
         const int status = loop_->run();

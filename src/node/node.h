@@ -1,7 +1,7 @@
 #pragma once
 
-// One writer, composed: opens its log as a new incarnation, then runs its fixed set of tasks over env.
-// The daemon gives it real services, the simulator simulated ones.
+// One writer, composed: opens its log as a new incarnation, then runs its fixed set of tasks over
+// env. The daemon gives it real services, the simulator simulated ones.
 
 #include <atomic>
 #include <memory>
@@ -27,9 +27,9 @@ struct NodeServices {
 
 class Node {
 public:
-    /// Recovers the own log, claims the next incarnation (number and nonce durable before the link; with
-    /// the share away goes on as n+1 of the own disk), opens the new segment and the projection.
-    /// Code::conflict: another process holds this state directory or this incarnation.
+    /// Recovers the own log, claims the next incarnation (number and nonce durable before the link;
+    /// with the share away goes on as n+1 of the own disk), opens the new segment and the
+    /// projection. Code::conflict: another process holds this state directory or this incarnation.
     static Result<std::unique_ptr<Node>> open(NodeServices services, NodeConfig config);
     /// Spawns the tasks. Called once.
     void start();

@@ -51,7 +51,9 @@ void Renderer::render(const JobId& job) {
             return;
         }
         place = observability::place_of(job, *row);
-        document = observability::job_document(job, *row).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+        document = observability::job_document(job, *row).dump(
+                       2, ' ', false, nlohmann::json::error_handler_t::replace) +
+                   "\n";
         const auto rules = projection::rules_of_document(row->submission()->document);
         terminal = projection::is_terminal(projection::situation_of(*row, rules).state);
     }
@@ -105,7 +107,8 @@ void Renderer::reconcile() {
     }
 }
 
-void Renderer::mend_folder(const std::string& folder, const std::map<observability::Place, JobId>& places) {
+void Renderer::mend_folder(const std::string& folder,
+                           const std::map<observability::Place, JobId>& places) {
     auto names = board_.list(folder);
     if (!names) {
         return;
@@ -114,7 +117,8 @@ void Renderer::mend_folder(const std::string& folder, const std::map<observabili
     for (const auto& name : misplaced(folder, present)) {
         static_cast<void>(board_.remove(folder, name).has_value());
     }
-    for (auto at = places.lower_bound({folder, ""}); at != places.end() && at->first.folder == folder; ++at) {
+    for (auto at = places.lower_bound({folder, ""});
+         at != places.end() && at->first.folder == folder; ++at) {
         if (!present.contains(at->first.name)) {
             render(at->second);
         }
@@ -122,7 +126,8 @@ void Renderer::mend_folder(const std::string& folder, const std::map<observabili
 }
 
 // Only names that are ours and wrong are removed; what people put here stays.
-std::vector<std::string> Renderer::misplaced(const std::string& folder, const std::set<std::string>& names) const {
+std::vector<std::string> Renderer::misplaced(const std::string& folder,
+                                             const std::set<std::string>& names) const {
     std::vector<std::string> out;
     auto view = projection_.snapshot();
     for (const auto& name : names) {

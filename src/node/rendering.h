@@ -1,7 +1,8 @@
 #pragma once
 
-// The rendering of the job directory for people: files under queue/ that follow the view. No right to
-// run follows from them, so anybody may delete or move them; what differs is mended by reconciling.
+// The rendering of the job directory for people: files under queue/ that follow the view. No right
+// to run follows from them, so anybody may delete or move them; what differs is mended by
+// reconciling.
 
 #include <map>
 #include <set>
@@ -31,8 +32,10 @@ private:
     void render(const JobId& job);
     void reconcile();
     std::map<observability::Place, JobId> wanted() const;
-    void mend_folder(const std::string& folder, const std::map<observability::Place, JobId>& wanted);
-    std::vector<std::string> misplaced(const std::string& folder, const std::set<std::string>& names) const;
+    void mend_folder(const std::string& folder,
+                     const std::map<observability::Place, JobId>& wanted);
+    std::vector<std::string> misplaced(const std::string& folder,
+                                       const std::set<std::string>& names) const;
 
     share::Board& board_;
     const projection::Projection& projection_;

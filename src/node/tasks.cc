@@ -5,17 +5,18 @@
 namespace reeve::node {
 namespace {
 
-constexpr milliseconds poll_busy{250};    // between pull rounds while work moves
-constexpr milliseconds poll_idle{500};    // the coordinator's HEAD is looked at this often
+constexpr milliseconds poll_busy{250};  // between pull rounds while work moves
+constexpr milliseconds poll_idle{500};  // the coordinator's HEAD is looked at this often
 constexpr milliseconds share_retry{1000};
-constexpr milliseconds wait_slice{500};   // how soon a task without mail notices a stop
+constexpr milliseconds wait_slice{500};  // how soon a task without mail notices a stop
 
 mirror::MirrorOptions mirror_options(const TaskContext& context) {
-    return {context.config.log_root(), context.config.cluster, context.config.writer, context.incarnation,
-            context.nonce};
+    return {context.config.log_root(), context.config.cluster, context.config.writer,
+            context.incarnation, context.nonce};
 }
 
-/// To the loop; a full mailbox means that the loop is far behind, and what is told will be told again.
+/// To the loop; a full mailbox means that the loop is far behind, and what is told will be told
+/// again.
 template <typename Message>
 void tell_loop(TaskContext& context, Message message) {
     if (!context.mail.loop.push(LoopMessage(std::move(message)))) {
@@ -35,7 +36,8 @@ struct PushState {
 void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) {
     const MonoTime now = context.env.clock.mono_now();
     const bool due = now >= state.next_heartbeat;
-    const bool loop_turns = now - state.loop_alive < context.config.timing.fresh(context.config.heartbeat());
+    const bool loop_turns =
+        now - state.loop_alive < context.config.timing.fresh(context.config.heartbeat());
     const bool heartbeat = due && loop_turns;
     if (due) {
         state.next_heartbeat = now + context.config.heartbeat();
@@ -60,8 +62,8 @@ void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) 
     state.work = false;
     state.next_heartbeat = now + context.config.heartbeat();
     if (doorbell != nullptr) {
-        doorbell->ring(mirror::encode(
-            mirror::Ring{context.config.cluster, context.config.writer, slot->segment, slot->durable_end}));
+        doorbell->ring(mirror::encode(mirror::Ring{context.config.cluster, context.config.writer,
+                                                   slot->segment, slot->durable_end}));
     }
     tell_loop(context, Pushed{*slot, context.env.clock.mono_now()});
 }
@@ -69,8 +71,9 @@ void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) 
 }  // namespace
 
 void push_task(TaskContext context, env::Doorbell* doorbell) {
-    PushState state{mirror::Pusher(context.env, context.share.log(), mirror_options(context)), std::nullopt,
-                    context.env.clock.mono_now(), context.env.clock.mono_now(), false};
+    PushState state{mirror::Pusher(context.env, context.share.log(), mirror_options(context)),
+                    std::nullopt, context.env.clock.mono_now(), context.env.clock.mono_now(),
+                    false};
     for (;;) {
         for (auto& message : context.mail.push.take_all(state.next_heartbeat)) {
             if (std::holds_alternative<StopTask>(message)) {
@@ -79,12 +82,14 @@ void push_task(TaskContext context, env::Doorbell* doorbell) {
                 return;
             }
             if (const auto* up_to = std::get_if<PushUpTo>(&message)) {
-                state.work = state.work || !state.want || state.want->accepted.seq != up_to->accepted.seq;
+                state.work =
+                    state.work || !state.want || state.want->accepted.seq != up_to->accepted.seq;
                 state.want = *up_to;
                 state.loop_alive = context.env.clock.mono_now();
             } else if (const auto* question = std::get_if<IsHeadOurs>(&message)) {
                 auto ours = state.pusher.head_is_ours();
-                BarrierHead answer{question->barrier, ours && *ours, ours ? "HEAD bears a foreign tag" : ours.error().message};
+                BarrierHead answer{question->barrier, ours && *ours,
+                                   ours ? "HEAD bears a foreign tag" : ours.error().message};
                 static_cast<void>(context.mail.claims.push(std::move(answer)).has_value());
             }
         }
@@ -115,8 +120,9 @@ void pull_task(TaskContext context) {
             tell_loop(context, ShareAway{"pull", round.error().message});
             pause = share_retry;
             if (barrier) {
-                static_cast<void>(
-                    context.mail.claims.push(BarrierLogs{*barrier, false, round.error().message, {}}).has_value());
+                static_cast<void>(context.mail.claims
+                                      .push(BarrierLogs{*barrier, false, round.error().message, {}})
+                                      .has_value());
             }
             continue;
         }
@@ -144,9 +150,11 @@ void control_task(TaskContext context, env::ControlServer& server, const std::at
         }
         const auto id = request->id;
         if (!context.mail.loop.push(LoopMessage(std::move(*request)))) {
-            server.reply(id, as_bytes(R"({"schema":"reeve.reply/v1","ok":false,"error":{"code":"busy","exit":8,)"
-                                      R"("message":"the daemon is busy","why":"its mailbox is full",)"
-                                      R"("fix":"try again in a moment"}})"));
+            server.reply(
+                id,
+                as_bytes(R"({"schema":"reeve.reply/v1","ok":false,"error":{"code":"busy","exit":8,)"
+                         R"("message":"the daemon is busy","why":"its mailbox is full",)"
+                         R"("fix":"try again in a moment"}})"));
         }
     }
 }
@@ -176,7 +184,8 @@ void doorbell_task(TaskContext context, env::Doorbell& doorbell, const std::atom
     while (!stop) {
         const auto message = doorbell.next(context.env.clock.mono_now() + wait_slice);
         const auto ring = message ? mirror::decode_ring(*message) : std::nullopt;
-        if (ring && ring->cluster == context.config.cluster && ring->writer != context.config.writer) {
+        if (ring && ring->cluster == context.config.cluster &&
+            ring->writer != context.config.writer) {
             static_cast<void>(context.mail.pull.push(LookNow{}).has_value());
         }
     }

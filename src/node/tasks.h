@@ -1,7 +1,7 @@
 #pragma once
 
-// The tasks beside the loop: each a plain sequential function that may hang with the share, never the
-// loop. They end when StopTask arrives; one that hangs on the share is left behind by shutdown.
+// The tasks beside the loop: each a plain sequential function that may hang with the share, never
+// the loop. They end when StopTask arrives; one that hangs on the share is left behind by shutdown.
 
 #include <atomic>
 #include <memory>
@@ -21,7 +21,11 @@ namespace reeve::node {
 /// The mailboxes of one writer. Owned by Node.
 struct Mail {
     explicit Mail(env::Tasks& tasks)
-        : loop(tasks, 8192), push(tasks, 4096), pull(tasks, 1024), claims(tasks, 4096), bulk(tasks, 8192) {}
+        : loop(tasks, 8192),
+          push(tasks, 4096),
+          pull(tasks, 1024),
+          claims(tasks, 4096),
+          bulk(tasks, 8192) {}
     env::Mailbox<LoopMessage> loop;
     env::Mailbox<PushMessage> push;
     env::Mailbox<PullMessage> pull;

@@ -44,9 +44,9 @@ json scores_document(const std::vector<events::OfferScore>& scores) {
 
 projection::Situation situation(const JobRow& row) {
     const auto* submission = row.submission();
-    return projection::situation_of(
-        row, submission == nullptr ? projection::StateRules{}
-                                   : projection::rules_of_document(submission->document));
+    return projection::situation_of(row, submission == nullptr
+                                             ? projection::StateRules{}
+                                             : projection::rules_of_document(submission->document));
 }
 
 }  // namespace
@@ -61,7 +61,8 @@ json attempt_document(AttemptNo k, const projection::AttemptRow& attempt) {
         out["starts"].push_back(std::move(start));
     }
     if (attempt.opened) {
-        out["opened"] = {{"at", rfc3339(hlc_ms(attempt.opened->stamp.hlc))}, {"reason", attempt.opened->reason}};
+        out["opened"] = {{"at", rfc3339(hlc_ms(attempt.opened->stamp.hlc))},
+                         {"reason", attempt.opened->reason}};
         if (attempt.opened->not_before_ms > 0) {
             out["opened"]["not_before"] = rfc3339(attempt.opened->not_before_ms);
         }
@@ -150,10 +151,12 @@ json job_document(const JobId& job, const JobRow& row) {
                         {"nodes", scores_document(row.offer->scores)}};
     }
     if (row.cancel) {
-        out["cancel_requested"] = {{"at", rfc3339(hlc_ms(row.cancel->stamp.hlc))}, {"uid", row.cancel->uid}};
+        out["cancel_requested"] = {{"at", rfc3339(hlc_ms(row.cancel->stamp.hlc))},
+                                   {"uid", row.cancel->uid}};
     }
     if (row.ended) {
-        out["ended"] = {{"at", rfc3339(hlc_ms(row.ended->stamp.hlc))}, {"reason", row.ended->reason}};
+        out["ended"] = {{"at", rfc3339(hlc_ms(row.ended->stamp.hlc))},
+                        {"reason", row.ended->reason}};
     }
     return out;
 }
@@ -163,7 +166,8 @@ Place place_of(const JobId& job, const JobRow& row) {
     const AttemptNo k = row.current();
     const std::string attempt = AttemptId{job, k}.text();
     const auto* submission = row.submission();
-    const std::string day = submission == nullptr ? "" : "/" + utc_day(hlc_ms(submission->stamp.hlc));
+    const std::string day =
+        submission == nullptr ? "" : "/" + utc_day(hlc_ms(submission->stamp.hlc));
     std::string node;
     if (const auto* one = row.attempt(k); one != nullptr) {
         for (const auto& [writer, mark] : one->starts) {

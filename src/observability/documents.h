@@ -1,7 +1,7 @@
 #pragma once
 
-// View models: JSON documents of a job and of the cluster, made from the projection alone. The command,
-// the rendering on the share and the status files show the same documents.
+// View models: JSON documents of a job and of the cluster, made from the projection alone. The
+// command, the rendering on the share and the status files show the same documents.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>

@@ -64,7 +64,8 @@ int rank_of(Outcome outcome) {
 
 void fold_into(JobRow& row, const Event& event, const JobFinished& e) {
     auto& end = row.attempts[e.attempt.attempt].finished;
-    if (!end || std::pair(rank_of(end->outcome), end->stamp) < std::pair(rank_of(e.outcome), event.stamp())) {
+    if (!end || std::pair(rank_of(end->outcome), end->stamp) <
+                    std::pair(rank_of(e.outcome), event.stamp())) {
         end = FinishedMark{event.stamp(), e.outcome,     e.node,          e.exit,        e.signal,
                            e.wall_ms,     e.cpu_user_ms, e.cpu_system_ms, e.max_rss_kib, e.error};
     }
@@ -92,10 +93,14 @@ void fold_into(JobRow& row, const Event& event, const JobCancelRequested& e) {
 }
 
 template <typename T>
-concept Folds = requires(JobRow& row, const Event& event, const T& e) { fold_into(row, event, e); };
+concept Folds = requires(JobRow& row, const Event& event, const T& e) {
+    fold_into(row, event, e);
+};
 
 template <typename T>
-concept OfAttempt = requires(const T& e) { e.attempt.job; };
+concept OfAttempt = requires(const T& e) {
+    e.attempt.job;
+};
 template <typename T>
 concept OfJob = requires(const T& e) {
     { e.job } -> std::convertible_to<JobId>;
@@ -177,8 +182,8 @@ const LostMark* AttemptRow::loss() const {
 }
 
 bool AttemptRow::released() const {
-    return !starts.empty() &&
-           std::all_of(starts.begin(), starts.end(), [](const auto& one) { return one.second.released; });
+    return !starts.empty() && std::all_of(starts.begin(), starts.end(),
+                                          [](const auto& one) { return one.second.released; });
 }
 
 const Submission* JobRow::submission() const {
@@ -207,7 +212,9 @@ Sha256 JobRow::spec_hash() const {
     return {};
 }
 
-AttemptNo JobRow::current() const { return attempts.empty() ? AttemptNo(1) : attempts.rbegin()->first; }
+AttemptNo JobRow::current() const {
+    return attempts.empty() ? AttemptNo(1) : attempts.rbegin()->first;
+}
 
 const AttemptRow* JobRow::attempt(AttemptNo k) const {
     const auto found = attempts.find(k);
@@ -231,7 +238,8 @@ std::string_view state_name(JobState state) {
 }
 
 bool is_terminal(JobState state) {
-    return state == JobState::succeeded || state == JobState::failed || state == JobState::cancelled;
+    return state == JobState::succeeded || state == JobState::failed ||
+           state == JobState::cancelled;
 }
 
 }  // namespace reeve::projection

@@ -1,6 +1,7 @@
 #pragma once
 
-// The row of a job: a join of everything any log says about it, and the state as a pure function of it.
+// The row of a job: a join of everything any log says about it, and the state as a pure function of
+// it.
 //
 //   JobSubmitted, AttemptOpened, JobOffered, JobStarted, JobReleased, JobLost, JobFinished,
 //   JobEnded, JobCancelRequested  --fold-->  JobRow  --state_of-->  JobState
@@ -32,15 +33,22 @@ struct Submission {
 
 /// Ranks of what is known of an attempt; the greatest (rank, stamp) gives its fields.
 enum class Phase : std::uint8_t {
-    unknown = 0, opened = 1, started = 2, lost = 3, stopped = 4, timeout = 5, failed = 6, succeeded = 7,
+    unknown = 0,
+    opened = 1,
+    started = 2,
+    lost = 3,
+    stopped = 4,
+    timeout = 5,
+    failed = 6,
+    succeeded = 7,
 };
 
 /// A writer's word that it took the attempt, and whether it gave it back.
 struct StartMark {
-    EventStamp started_at;   // greatest JobStarted of the writer; hlc 0: none
-    EventStamp released_at;  // greatest JobReleased of the writer; hlc 0: none
-    bool started = false;    // started_at is set
-    bool released = false;   // released_at is after started_at: one writer's stamps never tie
+    EventStamp started_at;    // greatest JobStarted of the writer; hlc 0: none
+    EventStamp released_at;   // greatest JobReleased of the writer; hlc 0: none
+    bool started = false;     // started_at is set
+    bool released = false;    // released_at is after started_at: one writer's stamps never tie
     Incarnation incarnation;  // greatest
     NodeId node;
     Sha256 spec_hash{};
@@ -82,12 +90,13 @@ struct AttemptRow {
     std::optional<FinishedMark> finished;
 
     Phase phase() const;
-    /// The word that it is lost, unless the owner has said since that nothing of it ran: only the owner
-    /// knows, and a release is its word.
+    /// The word that it is lost, unless the owner has said since that nothing of it ran: only the
+    /// owner knows, and a release is its word.
     const LostMark* loss() const;
     /// Some writer started it and has not released it.
     bool has_unreleased_start() const;
-    /// Started by somebody, and neither ended nor declared lost by its owner: it may still be running.
+    /// Started by somebody, and neither ended nor declared lost by its owner: it may still be
+    /// running.
     bool unresolved() const;
     /// Every writer that started or claimed it has released it, and at least one has.
     bool released() const;
@@ -119,8 +128,8 @@ struct JobRow {
     std::optional<EndedMark> ended;
     std::optional<OfferMark> offer;
 
-    /// The submission whose hash the first start names, else the one with the least stamp; null when
-    /// only later events of the job have arrived.
+    /// The submission whose hash the first start names, else the one with the least stamp; null
+    /// when only later events of the job have arrived.
     const Submission* submission() const;
     Sha256 spec_hash() const;
     /// The greatest attempt that was opened, started, released, lost or finished; 1 for a new job.
@@ -137,16 +146,16 @@ Bytes encode(const JobRow& row);
 Result<JobRow> decode_job_row(ByteView bytes);
 
 enum class JobState : std::uint8_t {
-    unknown,     // no submission has arrived yet
-    waiting,     // for `after`, a time, or a back-off
-    pending,     // open: a worker may claim it
+    unknown,  // no submission has arrived yet
+    waiting,  // for `after`, a time, or a back-off
+    pending,  // open: a worker may claim it
     running,
     ending,      // ended its last attempt; the name that closes the job is not won yet
     cancelling,  // cancel requested, not yet settled
     succeeded,
     failed,
     cancelled,
-    lost,        // an attempt's fate is unknown and no retry is allowed: a person decides
+    lost,  // an attempt's fate is unknown and no retry is allowed: a person decides
 };
 std::string_view state_name(JobState state);
 bool is_terminal(JobState state);  // succeeded, failed, cancelled
@@ -167,19 +176,21 @@ enum class Next : std::uint8_t {
 struct Situation {
     JobState state = JobState::unknown;
     Next next = Next::nothing;
-    AttemptNo attempt;               // the attempt that `next` is about
-    AttemptNo contested;             // the name to win for end_failed / end_cancelled
-    std::int64_t not_before_ms = 0;  // earliest claim, or when to open_next (back-off already added)
-    std::string reason;              // why it waits, for people; or the reason to record
+    AttemptNo attempt;    // the attempt that `next` is about
+    AttemptNo contested;  // the name to win for end_failed / end_cancelled
+    std::int64_t not_before_ms =
+        0;               // earliest claim, or when to open_next (back-off already added)
+    std::string reason;  // why it waits, for people; or the reason to record
 };
 
-/// The parts of a job's document that the state depends on; from queue::parse_canonical, or defaults.
+/// The parts of a job's document that the state depends on; from queue::parse_canonical, or
+/// defaults.
 struct StateRules {
     bool has_after = false;
     std::int64_t not_before_ms = 0;
     std::int64_t deadline_ms = 0;  // 0: none
     std::uint32_t retry_max = 0;
-    std::int64_t backoff_ms = 0;   // doubles with each used retry, at most an hour
+    std::int64_t backoff_ms = 0;  // doubles with each used retry, at most an hour
     bool retry_failed = false;
     bool retry_timeout = false;
     bool retry_lost = false;

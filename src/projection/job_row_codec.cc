@@ -1,5 +1,5 @@
-// Canonical bytes of a job row: equal rows are equal bytes, on every node (I5). A version byte, then the
-// fields in the order of the struct; maps in key order.
+// Canonical bytes of a job row: equal rows are equal bytes, on every node (I5). A version byte,
+// then the fields in the order of the struct; maps in key order.
 
 #include "projection/job_row.h"
 #include "projection/row_bytes.h"
@@ -209,7 +209,8 @@ Result<JobRow> decode_job_row(ByteView bytes) {
         row.cancel = CancelMark{get_stamp(r), r.u32(), r.boolean()};
     }
     if (r.boolean()) {
-        EndedMark m{get_stamp(r), AttemptNo(r.u32()), static_cast<events::Ending>(r.u8()), r.text()};
+        EndedMark m{get_stamp(r), AttemptNo(r.u32()), static_cast<events::Ending>(r.u8()),
+                    r.text()};
         row.ended = std::move(m);
     }
     if (r.boolean()) {

@@ -1,5 +1,5 @@
-// The fold of a transaction: every touched row is read once, folded in memory, and written once, with
-// index, contributions and digest derived from the difference of its old and its new value.
+// The fold of a transaction: every touched row is read once, folded in memory, and written once,
+// with index, contributions and digest derived from the difference of its old and its new value.
 
 #include "projection/projection.h"
 
@@ -34,13 +34,16 @@ struct Contribution {
     std::vector<JobId> after;
 };
 
-IndexEntry place(const JobId& job, const Submission& submission, const queue::JobSpec& spec, const Situation& now) {
+IndexEntry place(const JobId& job, const Submission& submission, const queue::JobSpec& spec,
+                 const Situation& now) {
     const auto submitted = hlc_ms(submission.stamp.hlc);
     switch (now.next) {
         case Next::claim:
             return now.not_before_ms > 0
                        ? IndexEntry{IndexClass::timed, now.not_before_ms, job}
-                       : IndexEntry{IndexClass::pending, submitted - class_bonus_ms * static_cast<int>(spec.priority), job};
+                       : IndexEntry{IndexClass::pending,
+                                    submitted - class_bonus_ms * static_cast<int>(spec.priority),
+                                    job};
         case Next::resolve_after: return {IndexClass::after, submitted, job};
         case Next::wait_for_end:
         case Next::stop: return {IndexClass::running, submitted, job};
@@ -120,10 +123,12 @@ public:
             const auto before = transaction_.get(table::totals, as_bytes(state));
             const auto now = static_cast<std::int64_t>(before ? from_be64(*before) : 0) + delta;
             keep(now == 0 ? transaction_.erase(table::totals, as_bytes(state))
-                          : transaction_.put(table::totals, as_bytes(state), be64(static_cast<std::uint64_t>(now))));
+                          : transaction_.put(table::totals, as_bytes(state),
+                                             be64(static_cast<std::uint64_t>(now))));
         }
         for (const auto& input : inputs) {
-            const CursorRow cursor{input.position, input.events.empty() ? Hlc(0) : input.events.back().hlc};
+            const CursorRow cursor{input.position,
+                                   input.events.empty() ? Hlc(0) : input.events.back().hlc};
             keep(transaction_.put(table::meta, cursor_key(input.writer), encode(cursor)));
         }
         trim_observations();
@@ -190,12 +195,13 @@ private:
     void also(const events::Event& event, const events::JobFinished& e) {
         const auto& end = open(e.attempt.job).row.attempts[e.attempt.attempt].finished;
         if (end && end->stamp == event.stamp()) {
-            put(table::outputs, attempt_key(e.attempt), encode(OutputRow{event.stamp(), e.out, e.err}));
+            put(table::outputs, attempt_key(e.attempt),
+                encode(OutputRow{event.stamp(), e.out, e.err}));
         }
     }
     void also(const events::Event& event, const events::NodeStarted& e) {
-        NodeRow row{event.stamp(), e.node, e.incarnation, e.role, e.roles, e.labels,
-                    e.slots, e.cpus, e.memory_mb, e.version, e.heartbeat_ms, false};
+        NodeRow row{event.stamp(), e.node, e.incarnation, e.role,    e.roles,        e.labels,
+                    e.slots,       e.cpus, e.memory_mb,   e.version, e.heartbeat_ms, false};
         put_node(event, row);
     }
     void also(const events::Event& event, const events::NodeStopped&) {
@@ -224,7 +230,8 @@ private:
             }
         }
         applied_.nodes_changed = true;
-        put(table::switches, as_bytes(e.name), encode(SwitchRow{event.stamp(), e.value, e.version, e.uid, e.reason}));
+        put(table::switches, as_bytes(e.name),
+            encode(SwitchRow{event.stamp(), e.value, e.version, e.uid, e.reason}));
     }
     void also(const events::Event& event, const events::NodeHealth& e) {
         if (!valid_node_name(e.node.v)) {
@@ -241,7 +248,8 @@ private:
     void also(const events::Event& event, const events::Observation& e) {
         observe(event, false, e.kind, e.subject, e.detail);
     }
-    void observe(const events::Event& event, bool rejected, const std::string& a, const std::string& b, const std::string& c) {
+    void observe(const events::Event& event, bool rejected, const std::string& a,
+                 const std::string& b, const std::string& c) {
         ByteWriter w;
         put_stamp(w, event.stamp());
         w.boolean(rejected);
@@ -347,7 +355,8 @@ private:
             const auto old = transaction_.get(table::meta, key);
             Sum sum = delta;
             if (old && old->size() == 16) {
-                sum += static_cast<Sum>(load_le<std::uint64_t>(old->data() + 8)) << 64 | load_le<std::uint64_t>(old->data());
+                sum += static_cast<Sum>(load_le<std::uint64_t>(old->data() + 8)) << 64 |
+                       load_le<std::uint64_t>(old->data());
             }
             Bytes bytes(16);
             store_le(bytes.data(), static_cast<std::uint64_t>(sum));
@@ -406,7 +415,8 @@ Result<Applied> Projection::apply(std::span<const FoldInput> inputs) {
     for (const auto& input : inputs) {
         auto& cursor = next[input.writer];
         if (input.position.seq <= cursor.position.seq) {
-            return Error{Code::conflict, input.writer.v + ": event " + std::to_string(input.position.seq.v) +
+            return Error{Code::conflict, input.writer.v + ": event " +
+                                             std::to_string(input.position.seq.v) +
                                              " is folded already"};
         }
         cursor = {input.position, input.events.empty() ? Hlc(0) : input.events.back().hlc};

@@ -1,10 +1,12 @@
 #pragma once
 
-// The projection: every log folded into local rows, with cursors and digest in the same transaction.
+// The projection: every log folded into local rows, with cursors and digest in the same
+// transaction.
 //
-// Owned by one task (the loop), which calls apply(); any thread or process may read through Snapshot.
-// Nothing in it is the truth: it can be deleted at any time and is built again from the logs.
-// Rows are canonical bytes (docs/formats/projection.md), so equal cuts have equal digests (I5).
+// Owned by one task (the loop), which calls apply(); any thread or process may read through
+// Snapshot. Nothing in it is the truth: it can be deleted at any time and is built again from the
+// logs. Rows are canonical bytes (docs/formats/projection.md), so equal cuts have equal digests
+// (I5).
 
 #include <array>
 #include <map>
@@ -27,11 +29,11 @@ constexpr std::uint32_t fold_version = 1;
 
 using Digest = std::array<std::uint8_t, 16>;
 
-struct NodeRow {            // key: writer
-    EventStamp stamp;       // greatest, of NodeStarted or NodeStopped
+struct NodeRow {       // key: writer
+    EventStamp stamp;  // greatest, of NodeStarted or NodeStopped
     NodeId node;
     Incarnation incarnation;
-    std::string role;       // "worker" | "coord"
+    std::string role;  // "worker" | "coord"
     std::vector<std::string> roles;
     std::vector<std::string> labels;
     std::uint32_t slots = 0;
@@ -39,10 +41,10 @@ struct NodeRow {            // key: writer
     std::uint64_t memory_mb = 0;
     std::string version;
     std::int64_t heartbeat_ms = 0;
-    bool stopped = false;   // its last word was NodeStopped
+    bool stopped = false;  // its last word was NodeStopped
 };
 
-struct SwitchRow {          // key: name; greatest (version, stamp)
+struct SwitchRow {  // key: name; greatest (version, stamp)
     EventStamp stamp;
     std::string value;
     std::uint64_t version = 0;
@@ -50,7 +52,7 @@ struct SwitchRow {          // key: name; greatest (version, stamp)
     std::string reason;
 };
 
-struct HealthRow {          // key: node; greatest stamp
+struct HealthRow {  // key: node; greatest stamp
     EventStamp stamp;
     events::NodeHealth health;
 };
@@ -58,7 +60,8 @@ struct HealthRow {          // key: node; greatest stamp
 /// Statistics of (node, task type, UTC day): sums of contributions of job rows.
 struct RoutingRow {
     std::uint64_t runs = 0, succeeded = 0, failed = 0, timeout = 0, lost = 0;
-    std::array<std::uint32_t, 48> durations{};  // of successes; bucket floor(2*log2(max(1,wall_ms)))
+    std::array<std::uint32_t, 48>
+        durations{};  // of successes; bucket floor(2*log2(max(1,wall_ms)))
 };
 std::size_t duration_bucket(std::int64_t wall_ms);
 /// A representative duration of a bucket, in milliseconds.
@@ -72,7 +75,7 @@ struct RoutingKey {
 };
 
 /// The bytes of an attempt's output that travelled in the log, or where the rest lies.
-struct OutputRow {          // key: attempt; same precedence as FinishedMark
+struct OutputRow {  // key: attempt; same precedence as FinishedMark
     EventStamp stamp;
     events::StreamRecord out;
     events::StreamRecord err;
@@ -80,12 +83,12 @@ struct OutputRow {          // key: attempt; same precedence as FinishedMark
 
 /// Where a job stands in the indexes: derived from its row, never in the digest.
 enum class IndexClass : std::uint8_t {
-    pending = 'P',   // ordered by virtual time: submission - bonus of its priority (aging)
-    timed = 'T',     // ordered by not_before_ms: claimable from then on
-    after = 'A',     // waits for other jobs
-    running = 'R',   // an attempt is started and not ended
-    decide = 'D',    // a duty has something to decide now or at order_ms (open_next, end_*)
-    lost = 'L',      // waits for a person
+    pending = 'P',  // ordered by virtual time: submission - bonus of its priority (aging)
+    timed = 'T',    // ordered by not_before_ms: claimable from then on
+    after = 'A',    // waits for other jobs
+    running = 'R',  // an attempt is started and not ended
+    decide = 'D',   // a duty has something to decide now or at order_ms (open_next, end_*)
+    lost = 'L',     // waits for a person
 };
 struct IndexEntry {
     IndexClass index;
@@ -119,7 +122,8 @@ public:
     std::map<NodeId, HealthRow> health() const;
     std::map<RoutingKey, RoutingRow> routing() const;
     std::map<std::string, std::uint64_t> totals() const;  // jobs by state name
-    std::vector<events::Event> observations(std::size_t newest) const;  // Observation and JobRejected
+    std::vector<events::Event> observations(
+        std::size_t newest) const;  // Observation and JobRejected
     Cut cut() const;
     Digest digest() const;
     /// Digest of each view, for `diff`.
@@ -130,8 +134,8 @@ private:
 };
 
 struct Applied {
-    std::set<JobId> changed;         // rows that changed
-    bool nodes_changed = false;      // nodes or switches
+    std::set<JobId> changed;     // rows that changed
+    bool nodes_changed = false;  // nodes or switches
     std::size_t events = 0;
 };
 

@@ -1,6 +1,6 @@
 // The state of a job as a pure function of its row. The four rules of the jobs page, in this order:
-// a success is a success; nothing terminal while an attempt is unresolved; an owner's word replaces an
-// observation; what follows an attempt is one contested name.
+// a success is a success; nothing terminal while an attempt is unresolved; an owner's word replaces
+// an observation; what follows an attempt is one contested name.
 
 #include <algorithm>
 
@@ -17,9 +17,12 @@ struct Judge {
     AttemptNo k;
 
     bool given_up(const AttemptRow& attempt) const {
-        return attempt.loss() != nullptr && !attempt.finished && row.cancel && row.cancel->give_up_lost;
+        return attempt.loss() != nullptr && !attempt.finished && row.cancel &&
+               row.cancel->give_up_lost;
     }
-    bool open_fate(const AttemptRow& attempt) const { return attempt.unresolved() && !given_up(attempt); }
+    bool open_fate(const AttemptRow& attempt) const {
+        return attempt.unresolved() && !given_up(attempt);
+    }
     bool any_unresolved(AttemptNo except = AttemptNo(0)) const {
         return std::any_of(row.attempts.begin(), row.attempts.end(), [&](const auto& one) {
             return one.first != except && open_fate(one.second);
@@ -29,14 +32,16 @@ struct Judge {
         return static_cast<std::uint32_t>(
             std::count_if(row.attempts.begin(), row.attempts.end(), [](const auto& one) {
                 const auto phase = one.second.phase();
-                return phase == Phase::lost || phase == Phase::stopped || phase == Phase::timeout || phase == Phase::failed;
+                return phase == Phase::lost || phase == Phase::stopped || phase == Phase::timeout ||
+                       phase == Phase::failed;
             }));
     }
     bool retry_allowed(Phase phase) const {
         // A node that stopped the command because it was cut off lost it knowingly.
         const bool lost = phase == Phase::lost || phase == Phase::stopped;
         const bool kind = (phase == Phase::failed && rules.retry_failed) ||
-                          (phase == Phase::timeout && rules.retry_timeout) || (lost && rules.retry_lost);
+                          (phase == Phase::timeout && rules.retry_timeout) ||
+                          (lost && rules.retry_lost);
         return kind && used() <= rules.retry_max;
     }
 
@@ -73,21 +78,26 @@ struct Judge {
         const auto phase = attempt.phase();
         const auto& end = *attempt.finished;
         if (row.cancel) {
-            return any_unresolved() ? make(JobState::lost, Next::ask_person, "an earlier attempt is lost") : cancel(k.next());
+            return any_unresolved()
+                       ? make(JobState::lost, Next::ask_person, "an earlier attempt is lost")
+                       : cancel(k.next());
         }
-        const std::string what = !end.error.empty()        ? "not started: " + end.error
-                                 : phase == Phase::stopped ? "stopped by its node, which was cut off"
-                                 : phase == Phase::timeout ? "timed out after " + std::to_string(end.wall_ms) + " ms"
-                                 : end.signal != 0         ? "ended by signal " + std::to_string(end.signal)
-                                                           : "exit " + std::to_string(end.exit);
+        const std::string what =
+            !end.error.empty()        ? "not started: " + end.error
+            : phase == Phase::stopped ? "stopped by its node, which was cut off"
+            : phase == Phase::timeout ? "timed out after " + std::to_string(end.wall_ms) + " ms"
+            : end.signal != 0         ? "ended by signal " + std::to_string(end.signal)
+                                      : "exit " + std::to_string(end.exit);
         if (retry_allowed(phase)) {
             return retry(hlc_ms(end.stamp.hlc), what);
         }
         if (any_unresolved()) {
-            return make(JobState::lost, Next::ask_person, "an earlier attempt is lost; the last one: " + what);
+            return make(JobState::lost, Next::ask_person,
+                        "an earlier attempt is lost; the last one: " + what);
         }
-        return make(JobState::ending, Next::end_failed,
-                    rules.retry_max > 0 && used() > rules.retry_max ? what + ", retries used up" : what);
+        return make(
+            JobState::ending, Next::end_failed,
+            rules.retry_max > 0 && used() > rules.retry_max ? what + ", retries used up" : what);
     }
 
     Situation lost(const AttemptRow& attempt) const {
@@ -95,7 +105,8 @@ struct Judge {
         const std::string what = "lost: " + mark.reason;
         const bool closed = mark.by_owner || given_up(attempt);
         if (row.cancel) {
-            return closed && !any_unresolved() ? cancel(k.next()) : make(JobState::lost, Next::ask_person, what);
+            return closed && !any_unresolved() ? cancel(k.next())
+                                               : make(JobState::lost, Next::ask_person, what);
         }
         if (retry_allowed(Phase::lost)) {
             return retry(hlc_ms(mark.stamp.hlc), what);
@@ -108,14 +119,17 @@ struct Judge {
 
     Situation open(const AttemptRow* attempt) const {
         if (row.cancel) {
-            return any_unresolved() ? make(JobState::lost, Next::ask_person, "an earlier attempt is lost") : cancel(k);
+            return any_unresolved()
+                       ? make(JobState::lost, Next::ask_person, "an earlier attempt is lost")
+                       : cancel(k);
         }
         const bool opened = attempt != nullptr && attempt->opened;
         if (rules.has_after && k == AttemptNo(1) && !opened) {
             return make(JobState::waiting, Next::resolve_after, "waits for other jobs");
         }
         auto out = make(JobState::pending, Next::claim, opened ? attempt->opened->reason : "");
-        out.not_before_ms = std::max(rules.not_before_ms, opened ? attempt->opened->not_before_ms : 0);
+        out.not_before_ms =
+            std::max(rules.not_before_ms, opened ? attempt->opened->not_before_ms : 0);
         return out;
     }
 };
@@ -133,8 +147,9 @@ Situation situation_of(const JobRow& row, const StateRules& rules) {
         }
     }
     if (row.ended && !judge.any_unresolved()) {
-        return judge.make(row.ended->ending == events::Ending::failed ? JobState::failed : JobState::cancelled,
-                          Next::nothing, row.ended->reason);
+        return judge.make(
+            row.ended->ending == events::Ending::failed ? JobState::failed : JobState::cancelled,
+            Next::nothing, row.ended->reason);
     }
     const auto* attempt = row.attempt(judge.k);
     if (attempt != nullptr && attempt->finished) {
@@ -149,8 +164,9 @@ Situation situation_of(const JobRow& row, const StateRules& rules) {
     }
     if (attempt != nullptr && attempt->released()) {
         if (row.cancel) {
-            return judge.any_unresolved() ? judge.make(JobState::lost, Next::ask_person, "an earlier attempt is lost")
-                                          : judge.cancel(judge.k.next());
+            return judge.any_unresolved()
+                       ? judge.make(JobState::lost, Next::ask_person, "an earlier attempt is lost")
+                       : judge.cancel(judge.k.next());
         }
         return judge.open_next(0, "released");
     }

@@ -4,7 +4,8 @@ namespace reeve::projection {
 namespace {
 
 template <typename Row>
-std::vector<std::pair<std::string, Row>> all_rows(kv::ReadTransaction& t, kv::Table table, Row (*decode)(ByteView)) {
+std::vector<std::pair<std::string, Row>> all_rows(kv::ReadTransaction& t, kv::Table table,
+                                                  Row (*decode)(ByteView)) {
     std::vector<std::pair<std::string, Row>> out;
     t.scan(table, {}, [&](ByteView key, ByteView value) {
         out.emplace_back(std::string(as_text(key)), decode(value));
@@ -15,7 +16,8 @@ std::vector<std::pair<std::string, Row>> all_rows(kv::ReadTransaction& t, kv::Ta
 
 }  // namespace
 
-Snapshot::Snapshot(std::unique_ptr<kv::ReadTransaction> transaction) : transaction_(std::move(transaction)) {}
+Snapshot::Snapshot(std::unique_ptr<kv::ReadTransaction> transaction)
+    : transaction_(std::move(transaction)) {}
 
 std::optional<JobRow> Snapshot::job(const JobId& id) const {
     const auto bytes = transaction_->get(table::jobs, job_key(id));
@@ -31,7 +33,8 @@ void Snapshot::index(IndexClass index, const std::function<bool(const IndexEntry
     });
 }
 
-void Snapshot::jobs(bool newest_first, const std::function<bool(const JobId&, const JobRow&)>& fn) const {
+void Snapshot::jobs(bool newest_first,
+                    const std::function<bool(const JobId&, const JobRow&)>& fn) const {
     const kv::Visit visit = [&](ByteView key, ByteView value) {
         JobId id;
         std::copy_n(key.begin(), std::min(key.size(), id.bytes.size()), id.bytes.begin());
@@ -116,8 +119,9 @@ std::vector<events::Event> Snapshot::observations(std::size_t newest) const {
         ByteReader r(value);
         const auto stamp = get_stamp(r);
         const bool rejected = r.boolean();
-        events::Payload payload = rejected ? events::Payload(events::JobRejected{r.text(), r.text(), r.text(), 0})
-                                           : events::Payload(events::Observation{r.text(), r.text(), r.text()});
+        events::Payload payload =
+            rejected ? events::Payload(events::JobRejected{r.text(), r.text(), r.text(), 0})
+                     : events::Payload(events::Observation{r.text(), r.text(), r.text()});
         out.push_back({stamp.hlc, stamp.writer, stamp.seq, std::move(payload)});
         return out.size() < newest;
     });
@@ -130,7 +134,8 @@ std::map<std::string, Digest> Snapshot::digests() const {
     std::map<std::string, Digest> out;
     for (const auto view : table::digested) {
         Digest digest{};
-        if (const auto bytes = transaction_->get(table::meta, digest_key(view)); bytes && bytes->size() == digest.size()) {
+        if (const auto bytes = transaction_->get(table::meta, digest_key(view));
+            bytes && bytes->size() == digest.size()) {
             std::copy(bytes->begin(), bytes->end(), digest.begin());
         }
         out.emplace(std::string(table_name(view)), digest);

@@ -63,7 +63,9 @@ std::uint64_t from_be64(ByteView bytes) {
     }
     return v;
 }
-std::int64_t from_ordered(ByteView bytes) { return static_cast<std::int64_t>(from_be64(bytes) ^ (1ULL << 63)); }
+std::int64_t from_ordered(ByteView bytes) {
+    return static_cast<std::int64_t>(from_be64(bytes) ^ (1ULL << 63));
+}
 
 Bytes job_key(const JobId& job) { return Bytes(job.bytes.begin(), job.bytes.end()); }
 Bytes attempt_key(const AttemptId& attempt) {

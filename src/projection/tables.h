@@ -1,6 +1,7 @@
 #pragma once
 
-// Tables, keys and row bytes of the projection; private to it. docs/formats/projection.md gives them.
+// Tables, keys and row bytes of the projection; private to it. docs/formats/projection.md gives
+// them.
 
 #include <array>
 #include <optional>
@@ -12,16 +13,19 @@
 namespace reeve::projection {
 
 namespace table {
-constexpr kv::Table meta{0}, jobs{1}, outputs{2}, nodes{3}, switches{4}, health{5}, routing{6}, requests{7},
-    index{8}, dependents{9}, totals{10}, observations{11};
-constexpr std::array<std::string_view, 12> names = {"meta",     "jobs",    "outputs",  "nodes",
-                                                    "switches", "health",  "routing",  "requests",
-                                                    "index",    "dependents", "totals", "observations"};
+constexpr kv::Table meta{0}, jobs{1}, outputs{2}, nodes{3}, switches{4}, health{5}, routing{6},
+    requests{7}, index{8}, dependents{9}, totals{10}, observations{11};
+constexpr std::array<std::string_view, 12> names = {
+    "meta",    "jobs",     "outputs", "nodes",      "switches", "health",
+    "routing", "requests", "index",   "dependents", "totals",   "observations"};
 /// Views whose rows are functions of events alone: those in the digest.
-constexpr std::array<kv::Table, 7> digested = {jobs, outputs, nodes, switches, health, routing, requests};
+constexpr std::array<kv::Table, 7> digested = {jobs,   outputs, nodes,   switches,
+                                               health, routing, requests};
 }  // namespace table
 
-inline std::string_view table_name(kv::Table t) { return table::names[static_cast<std::size_t>(t)]; }
+inline std::string_view table_name(kv::Table t) {
+    return table::names[static_cast<std::size_t>(t)];
+}
 
 /// Big-endian, so that keys order like numbers; signed values are shifted by half the range.
 Bytes be64(std::uint64_t v);

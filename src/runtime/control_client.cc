@@ -16,7 +16,10 @@ namespace reeve::runtime {
 namespace {
 
 Error gone(const std::string& path) {
-    return Error{Code::io, fmt::format("the daemon at {} hung up before it answered: the request may have been done", path)};
+    return Error{
+        Code::io,
+        fmt::format("the daemon at {} hung up before it answered: the request may have been done",
+                    path)};
 }
 
 Error late(const std::string& path) {

@@ -39,10 +39,9 @@ constexpr std::size_t read_step = 256 * 1024;  // memory follows what came, not 
 constexpr std::chrono::milliseconds accept_pause{100};
 
 Bytes refusal(std::string_view code, int exit, std::string_view message, std::string_view fix) {
-    const auto text = fmt::format(
-        R"({{"schema":"reeve.reply/v1","ok":false,"error":)"
-        R"({{"code":"{}","exit":{},"message":"{}","fix":"{}"}}}})",
-        code, exit, message, fix);
+    const auto text = fmt::format(R"({{"schema":"reeve.reply/v1","ok":false,"error":)"
+                                  R"({{"code":"{}","exit":{},"message":"{}","fix":"{}"}}}})",
+                                  code, exit, message, fix);
     const auto view = as_bytes(text);
     return Bytes(view.begin(), view.end());
 }

@@ -1,11 +1,11 @@
 #pragma once
 
-// What machines share, as interfaces. `share/dir` implements them over one directory (the NAS) and is
-// the only code that knows paths there; a second substrate would be one more implementation under the
-// same conformance suite.
+// What machines share, as interfaces. `share/dir` implements them over one directory (the NAS) and
+// is the only code that knows paths there; a second substrate would be one more implementation
+// under the same conformance suite.
 //
-// Every call may hang for any time when the NAS hangs: the loop task makes none (I12). A failed call
-// may have happened; a name that was won is recognised by looking whose content stands there.
+// Every call may hang for any time when the NAS hangs: the loop task makes none (I12). A failed
+// call may have happened; a name that was won is recognised by looking whose content stands there.
 
 #include <array>
 #include <cstdint>
@@ -27,7 +27,8 @@ using Nonce = std::array<std::uint8_t, 16>;
 class Identity {
 public:
     virtual ~Identity() = default;
-    /// Code::unavailable: no identity file (NAS away, mount missing). Code::conflict: another cluster.
+    /// Code::unavailable: no identity file (NAS away, mount missing). Code::conflict: another
+    /// cluster.
     virtual Status check() = 0;
 };
 
@@ -36,24 +37,29 @@ class LogShare {
 public:
     virtual ~LogShare() = default;
     /// Writes at an explicit offset and syncs; the file is created when absent.
-    virtual Status put(const WriterId& writer, const std::string& segment_file, Offset at, ByteView bytes) = 0;
+    virtual Status put(const WriterId& writer, const std::string& segment_file, Offset at,
+                       ByteView bytes) = 0;
     /// Length of a shared segment file; nullopt when absent.
-    virtual Result<std::optional<std::uint64_t>> length(const WriterId& writer, const std::string& segment_file) = 0;
+    virtual Result<std::optional<std::uint64_t>> length(const WriterId& writer,
+                                                        const std::string& segment_file) = 0;
     /// Bytes [at, at+limit) by a fresh open; shorter at the end of the file.
-    virtual Result<Bytes> get(const WriterId& writer, const std::string& segment_file, Offset at, std::size_t limit) = 0;
+    virtual Result<Bytes> get(const WriterId& writer, const std::string& segment_file, Offset at,
+                              std::size_t limit) = 0;
     /// Writes the next of the two slots of the writer's HEAD file, in place, and syncs.
     virtual Status declare(const eventlog::HeadSlot& slot) = 0;
     /// The greatest valid slot over the writer's HEAD files; nullopt when there is none.
     virtual Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) = 0;
     /// Writers that have a directory, sorted; names that are no writer names are skipped.
     virtual Result<std::vector<WriterId>> writers() = 0;
-    /// Names of the writer's segment files, sorted, by listing: a path asked for before it exists may
-    /// stay invisible to a network client for a minute. Empty when the writer has none.
+    /// Names of the writer's segment files, sorted, by listing: a path asked for before it exists
+    /// may stay invisible to a network client for a minute. Empty when the writer has none.
     virtual Result<std::vector<std::string>> segments(const WriterId& writer) = 0;
     /// Moves a differing shared segment out of the way, into quarantine; returns the new name.
-    virtual Result<std::string> quarantine(const WriterId& writer, const std::string& segment_file) = 0;
+    virtual Result<std::string> quarantine(const WriterId& writer,
+                                           const std::string& segment_file) = 0;
     /// Create-if-absent by link for incarnation numbers: the holder's nonce after looking.
-    virtual Result<Nonce> claim_incarnation(const WriterId& writer, Incarnation n, const Nonce& mine) = 0;
+    virtual Result<Nonce> claim_incarnation(const WriterId& writer, Incarnation n,
+                                            const Nonce& mine) = 0;
     /// The greatest claimed incarnation, 0 when none.
     virtual Result<Incarnation> greatest_incarnation(const WriterId& writer) = 0;
 };
@@ -73,7 +79,8 @@ struct Ticket {
 class Claims {
 public:
     virtual ~Claims() = default;
-    /// Makes the tickets of this run, synced, before the first claim; remakes them when they are gone.
+    /// Makes the tickets of this run, synced, before the first claim; remakes them when they are
+    /// gone.
     virtual Status prepare(const Ticket& mine) = 0;
     /// One link call; its result says nothing. Follow it with look().
     virtual Status link(const AttemptId& attempt, const Ticket& mine) = 0;
@@ -97,19 +104,22 @@ public:
         std::int64_t mtime_ms = 0;
     };
     virtual Result<std::vector<Dropped>> list() = 0;
-    /// Takes a file by rename to ingest/<writer>/<job>-<name>; Code::not_found when another took it.
+    /// Takes a file by rename to ingest/<writer>/<job>-<name>; Code::not_found when another took
+    /// it.
     virtual Status take(const std::string& name, const WriterId& writer, const JobId& job) = 0;
     struct Taken {
         JobId job;
-        std::string name;   // as dropped
+        std::string name;  // as dropped
     };
     /// Files this writer took and has not settled.
     virtual Result<std::vector<Taken>> taken(const WriterId& writer) = 0;
-    virtual Result<Bytes> read_taken(const WriterId& writer, const Taken& taken, std::uint64_t limit) = 0;
+    virtual Result<Bytes> read_taken(const WriterId& writer, const Taken& taken,
+                                     std::uint64_t limit) = 0;
     /// Accepted: the file is removed from ingest/ (its content stands in the log).
     virtual Status settle(const WriterId& writer, const Taken& taken) = 0;
     /// Refused: moved to rejected/<name> with <name>.reason.txt beside it.
-    virtual Status reject(const WriterId& writer, const Taken& taken, const std::string& reason) = 0;
+    virtual Status reject(const WriterId& writer, const Taken& taken,
+                          const std::string& reason) = 0;
 };
 
 /// Larger output, status files: named objects under results/ and status/, replaced whole or grown.

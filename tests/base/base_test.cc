@@ -9,8 +9,10 @@ namespace {
 
 TEST(Ids, JobIdTextIsTheUlidOfItsBytes) {
     JobId id;
-    id.bytes = {0x01, 0x56, 0x3D, 0xF3, 0x64, 0x81, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
-    EXPECT_EQ(id.text().substr(0, 10), "01ARYZ6S41");  // the time part of the ULID specification's example
+    id.bytes = {0x01, 0x56, 0x3D, 0xF3, 0x64, 0x81, 0xFF, 0xFF,
+                0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
+    EXPECT_EQ(id.text().substr(0, 10),
+              "01ARYZ6S41");  // the time part of the ULID specification's example
     EXPECT_EQ(id.ms(), 1469918176385);
     const auto again = JobId::parse(id.text());
     ASSERT_TRUE(again);
@@ -18,8 +20,9 @@ TEST(Ids, JobIdTextIsTheUlidOfItsBytes) {
 }
 
 TEST(Ids, RefusesEverythingThatIsNotCanonical) {
-    for (const auto* bad : {"", "01ARYZ6S41", "81ARYZ6S410000000000000000", "01aryz6s410000000000000000",
-                            "01ARYZ6S41000000000000000U", "../../../../../../etc/passw"}) {
+    for (const auto* bad :
+         {"", "01ARYZ6S41", "81ARYZ6S410000000000000000", "01aryz6s410000000000000000",
+          "01ARYZ6S41000000000000000U", "../../../../../../etc/passw"}) {
         EXPECT_FALSE(JobId::parse(bad)) << bad;
     }
     const std::string job(26, '0');
@@ -32,7 +35,8 @@ TEST(Ids, RefusesEverythingThatIsNotCanonical) {
 TEST(Ids, NamesThatGoIntoPathsAreChecked) {
     EXPECT_TRUE(valid_writer_name("nova.worker"));
     EXPECT_TRUE(valid_writer_name("n-1.coord"));
-    for (const auto* bad : {"nova", ".worker", "Nova.worker", "a/b.worker", "nova.worker.x", "nova.root", "1a.coord"}) {
+    for (const auto* bad : {"nova", ".worker", "Nova.worker", "a/b.worker", "nova.worker.x",
+                            "nova.root", "1a.coord"}) {
         EXPECT_FALSE(valid_writer_name(bad)) << bad;
     }
     EXPECT_EQ(node_of(WriterId("nova.worker")), NodeId("nova"));
@@ -47,7 +51,8 @@ TEST(Hash, Crc32cMatchesThePublishedVectors) {
 }
 
 TEST(Hash, Sha256OfAbc) {
-    EXPECT_EQ(to_hex(sha256(as_bytes("abc"))), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    EXPECT_EQ(to_hex(sha256(as_bytes("abc"))),
+              "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 TEST(Bytes, ReaderNeverReadsBeyondItsInput) {

@@ -1,5 +1,5 @@
-// The life of one attempt as pure functions: what is executed, what an outcome means, and what a restarted
-// worker concludes about an attempt whose fate its supervisor does not know.
+// The life of one attempt as pure functions: what is executed, what an outcome means, and what a
+// restarted worker concludes about an attempt whose fate its supervisor does not know.
 
 #include "compute/attempt.h"
 
@@ -60,7 +60,8 @@ TEST(MakePlan, WithoutACwdItRunsInItsOwnDirectory) {
     EXPECT_EQ(make_plan(attempt, job, defaults).cwd, attempt_directory(defaults.run_root, attempt));
     job.cwd = "/srv/photos";
     EXPECT_EQ(make_plan(attempt, job, defaults).cwd, "/srv/photos");
-    EXPECT_EQ(make_plan(attempt, job, defaults).directory, attempt_directory(defaults.run_root, attempt));
+    EXPECT_EQ(make_plan(attempt, job, defaults).directory,
+              attempt_directory(defaults.run_root, attempt));
 }
 
 TEST(MakePlan, AnEmptyStdinIsNotAnAbsentOne) {

@@ -17,7 +17,8 @@ events::OfferScore score(const std::string& name, std::int64_t expected_ms, bool
     return out;
 }
 
-Choice offer(std::vector<events::OfferScore> scores, std::uint32_t passed_over = 0, bool tried = false) {
+Choice offer(std::vector<events::OfferScore> scores, std::uint32_t passed_over = 0,
+             bool tried = false) {
     Choice out;
     out.scores = std::move(scores);
     out.passed_over = passed_over;
@@ -62,9 +63,9 @@ TEST(Choose, AnotherThatIsExpectedSoonerByTheMarginIsLetGo) {
         std::int64_t other_ms, mine_ms;
         bool taken;
     };
-    for (const auto& one :
-         {Case{1000, 1200, true}, Case{1000, 1201, false}, Case{100, 300, true}, Case{100, 301, false},
-          Case{10'000, 12'000, true}, Case{10'000, 12'001, false}, Case{2000, 1000, true}}) {
+    for (const auto& one : {Case{1000, 1200, true}, Case{1000, 1201, false}, Case{100, 300, true},
+                            Case{100, 301, false}, Case{10'000, 12'000, true},
+                            Case{10'000, 12'001, false}, Case{2000, 1000, true}}) {
         EXPECT_EQ(choose(nova, {second_to(one.other_ms, one.mine_ms)}).has_value(), one.taken)
             << one.other_ms << " there, " << one.mine_ms << " here";
     }

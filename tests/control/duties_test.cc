@@ -45,15 +45,17 @@ protected:
             EXPECT_EQ(contest->ended.attempt, contest->name);
             EXPECT_EQ(contest->ended.ending == Ending::failed, contest->kind == TicketKind::ended);
             return "contest a" + number(contest->name) +
-                   (contest->kind == TicketKind::ended ? " ended: " : " cancelled: ") + contest->ended.reason;
+                   (contest->kind == TicketKind::ended ? " ended: " : " cancelled: ") +
+                   contest->ended.reason;
         }
         if (const auto* inspect = std::get_if<InspectClaimAction>(&action)) {
             return "inspect a" + number(inspect->attempt);
         }
         const auto& payload = std::get<AppendAction>(action).payload;
         if (const auto* e = std::get_if<events::AttemptOpened>(&payload)) {
-            const auto at =
-                e->not_before_ms == 0 ? ""s : " at " + std::to_string(e->not_before_ms - story_start_ms);
+            const auto at = e->not_before_ms == 0
+                                ? ""s
+                                : " at " + std::to_string(e->not_before_ms - story_start_ms);
             return "open a" + number(e->attempt) + at + ": " + e->reason;
         }
         if (const auto* e = std::get_if<events::JobLost>(&payload)) {
@@ -62,7 +64,9 @@ protected:
         const auto& e = std::get<events::JobEnded>(payload);
         return (e.ending == Ending::failed ? "ended a"s : "cancelled a"s) + number(e.attempt);
     }
-    static std::string number(const AttemptId& attempt) { return std::to_string(attempt.attempt.v); }
+    static std::string number(const AttemptId& attempt) {
+        return std::to_string(attempt.attempt.v);
+    }
 
     void held_by(const WriterId& writer, TicketKind kind, std::uint32_t k = 1) {
         view.foreign_claims[attempt_of(k)] = {writer, Incarnation(1), {}, kind};
@@ -86,13 +90,15 @@ TEST_F(Duties, AfterIsResolvedWhenTheOthersAreOver) {
     const std::string open = "open a1: after satisfied";
     const std::string end = "contest a1 cancelled: dependency: job " + other.text() + " ";
     for (const auto& one :
-         {Case{On::success, JobState::succeeded, open}, Case{On::success, JobState::failed, end + "failed"},
+         {Case{On::success, JobState::succeeded, open},
+          Case{On::success, JobState::failed, end + "failed"},
           Case{On::success, JobState::cancelled, end + "cancelled"},
           Case{On::failure, JobState::failed, open},
-          Case{On::failure, JobState::succeeded, end + "succeeded"}, Case{On::any, JobState::succeeded, open},
-          Case{On::any, JobState::failed, open}, Case{On::any, JobState::cancelled, open},
-          Case{On::any, JobState::running, ""}, Case{On::success, JobState::ending, ""},
-          Case{On::success, JobState::lost, ""}, Case{On::any, JobState::unknown, ""}}) {
+          Case{On::failure, JobState::succeeded, end + "succeeded"},
+          Case{On::any, JobState::succeeded, open}, Case{On::any, JobState::failed, open},
+          Case{On::any, JobState::cancelled, open}, Case{On::any, JobState::running, ""},
+          Case{On::success, JobState::ending, ""}, Case{On::success, JobState::lost, ""},
+          Case{On::any, JobState::unknown, ""}}) {
         spec.after = {{other, one.on}};
         states[other] = one.state;
         EXPECT_EQ(due(new_job), one.action.empty() ? Actions{} : Actions{one.action})
@@ -132,8 +138,10 @@ TEST_F(Duties, AJobWithoutRetryEndsByTheContestedName) {
 
 TEST_F(Duties, ACancelContestsTheNameThatNobodyStarted) {
     const Story cancel = {cancelled()};
-    EXPECT_EQ(due(and_then(new_job, cancel)), Actions{"contest a1 cancelled: cancel requested by uid 7"});
-    EXPECT_EQ(due(and_then(failed, cancel)), Actions{"contest a2 cancelled: cancel requested by uid 7"});
+    EXPECT_EQ(due(and_then(new_job, cancel)),
+              Actions{"contest a1 cancelled: cancel requested by uid 7"});
+    EXPECT_EQ(due(and_then(failed, cancel)),
+              Actions{"contest a2 cancelled: cancel requested by uid 7"});
     EXPECT_EQ(due(and_then(running, cancel)), Actions{}) << "its node stops it";
     EXPECT_EQ(due(and_then(running, {cancelled(), finished(1, Outcome::stopped)})),
               Actions{"contest a2 cancelled: cancel requested by uid 7"});
@@ -203,8 +211,8 @@ TEST_F(Duties, ANameThatAnotherHasWonIsNotContested) {
     EXPECT_EQ(due(and_then(new_job, {cancelled()})), Actions{});
 }
 
-// The holder of the contested name died before it wrote what it had won: nobody else can win the name, so
-// somebody has to write it, or the job ends never.
+// The holder of the contested name died before it wrote what it had won: nobody else can win the
+// name, so somebody has to write it, or the job ends never.
 TEST_F(Duties, ANameThatTheDeadHaveWonIsWrittenForThem) {
     view.writers[mira] = Liveness::dead;
     held_by(mira, TicketKind::ended, 2);

@@ -16,7 +16,8 @@ const WallTime now{today * 86'400'000 + 1000};
 const Timing timing;
 
 JobId job(std::uint64_t n) {
-    return JobId::make(now.ms, {0, 0, static_cast<std::uint8_t>(n >> 8), static_cast<std::uint8_t>(n)});
+    return JobId::make(now.ms,
+                       {0, 0, static_cast<std::uint8_t>(n >> 8), static_cast<std::uint8_t>(n)});
 }
 
 Candidate node(const std::string& name) {
@@ -47,7 +48,8 @@ void record(RoutingStats& stats, const std::string& name, std::uint64_t good, st
     row.durations[projection::duration_bucket(wall_ms)] += static_cast<std::uint32_t>(good);
 }
 
-std::vector<events::OfferScore> ranked(const std::vector<Candidate>& nodes, const RoutingStats& stats = {},
+std::vector<events::OfferScore> ranked(const std::vector<Candidate>& nodes,
+                                       const RoutingStats& stats = {},
                                        const RouterPolicy& policy = {}, std::uint64_t n = 1) {
     return rank(job(n), spec(), nodes, stats, policy, timing, now);
 }
@@ -62,8 +64,8 @@ std::vector<std::string> names(const std::vector<events::OfferScore>& scores) {
 
 bool equal(const events::OfferScore& a, const events::OfferScore& b) {
     const auto all = [](const events::OfferScore& s) {
-        return std::tie(s.node, s.eligible, s.reason, s.role_ppm, s.success_ppm, s.speed_ppm, s.recency_ppm,
-                        s.expected_ms, s.cost_ms);
+        return std::tie(s.node, s.eligible, s.reason, s.role_ppm, s.success_ppm, s.speed_ppm,
+                        s.recency_ppm, s.expected_ms, s.cost_ms);
     };
     return all(a) == all(b);
 }
@@ -210,15 +212,16 @@ TEST(Router, EqualInputsGiveEqualScoresInAnyOrder) {
             ASSERT_TRUE(std::any_of(again.begin(), again.end(), [&](const auto& other) {
                 return equal(one, other);
             })) << "a score does not depend on the job's id or the order of the nodes";
-            for (const auto term : {one.role_ppm, one.success_ppm, one.speed_ppm, one.recency_ppm}) {
+            for (const auto term :
+                 {one.role_ppm, one.success_ppm, one.speed_ppm, one.recency_ppm}) {
                 ASSERT_LE(term, 1'000'000u);
             }
             ASSERT_TRUE(!one.eligible || one.cost_ms >= one.expected_ms);
             best_speed = std::max(best_speed, one.speed_ppm);
         }
         ASSERT_TRUE(nobody_eligible(scores) || best_speed == 1'000'000u);
-        ASSERT_TRUE(
-            std::is_partitioned(scores.begin(), scores.end(), [](const auto& one) { return one.eligible; }));
+        ASSERT_TRUE(std::is_partitioned(scores.begin(), scores.end(),
+                                        [](const auto& one) { return one.eligible; }));
     }
 }
 

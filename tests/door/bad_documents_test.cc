@@ -1,7 +1,9 @@
-// Every document of bad_documents.jsonl is refused at its field for its reason (I9). A line of the file:
+// Every document of bad_documents.jsonl is refused at its field for its reason (I9). A line of the
+// file:
 //
 //   name       what is wrong
-//   document   the text; "$JOB" stands for the id of a job that exists, and where the line has `fill`,
+//   document   the text; "$JOB" stands for the id of a job that exists, and where the line has
+//   `fill`,
 //              "%" for that many copies of `with` ("x" without it)
 //   hex        the bytes instead, where they are no text
 //   field      the JSON pointer of the refusal, in full
@@ -78,9 +80,12 @@ TEST(BadDocuments, NoFieldIsLeftOut) {
         seen.insert(one.field);
     }
     std::istringstream fields(
-        "/type /argv /params /name /priority /requires /requires/roles /requires/labels /requires/cpus "
-        "/requires/memory_mb /requires/gpu_mb /requires/model /timeout_s /grace_s /cwd /env /stdin /outputs "
-        "/retry /retry/max /retry/backoff_s /retry/on /on_partition /after /after/0/job /after/0/on "
+        "/type /argv /params /name /priority /requires /requires/roles /requires/labels "
+        "/requires/cpus "
+        "/requires/memory_mb /requires/gpu_mb /requires/model /timeout_s /grace_s /cwd /env /stdin "
+        "/outputs "
+        "/retry /retry/max /retry/backoff_s /retry/on /on_partition /after /after/0/job "
+        "/after/0/on "
         "/not_before /deadline /dedupe");
     for (std::string field; fields >> field;) {
         EXPECT_TRUE(seen.contains(field)) << field;
@@ -89,14 +94,15 @@ TEST(BadDocuments, NoFieldIsLeftOut) {
 
 TEST(BadDocuments, ARefusalNamesTheLineThatConvertsUtf16) {
     const std::string document("\xff\xfe{\0}\0", 6);
-    EXPECT_NE(refused(document).reason.find("iconv -f UTF-16 -t UTF-8 job.json"), std::string::npos);
+    EXPECT_NE(refused(document).reason.find("iconv -f UTF-16 -t UTF-8 job.json"),
+              std::string::npos);
 }
 
 TEST(BadDocuments, AnUnknownFieldNamesTheNearestKnownOne) {
     for (const auto& [wrong, nearest] :
-         {std::pair("agrv", "argv"), std::pair("priorty", "priority"), std::pair("not-before", "not_before"),
-          std::pair("dead_line", "deadline"), std::pair("output", "outputs"),
-          std::pair("require", "requires")}) {
+         {std::pair("agrv", "argv"), std::pair("priorty", "priority"),
+          std::pair("not-before", "not_before"), std::pair("dead_line", "deadline"),
+          std::pair("output", "outputs"), std::pair("require", "requires")}) {
         const auto rejection = refused("{\"argv\":[\"x\"],\"" + std::string(wrong) + "\":1}");
         EXPECT_EQ(rejection.field, "/" + std::string(wrong));
         EXPECT_NE(rejection.reason.find("'" + std::string(nearest) + "'"), std::string::npos)
@@ -125,7 +131,8 @@ TEST(BadDocuments, ARefusalIsTextWhateverTheDocumentHolds) {  // I9
     };
     for (const auto& document : documents) {
         const auto rejection = refused(document);
-        EXPECT_TRUE(is_text(rejection.field)) << document << "\nfield " << to_hex(as_bytes(rejection.field));
+        EXPECT_TRUE(is_text(rejection.field))
+            << document << "\nfield " << to_hex(as_bytes(rejection.field));
         EXPECT_TRUE(is_text(rejection.reason)) << document << "\n" << rejection.reason;
     }
 }

@@ -40,8 +40,11 @@ inline Rejection refused(std::string_view document) {
 
 /// What people and tools are shown goes through this, and throws on what is no text.
 inline bool is_text(const std::string& text) {
-    const auto dump = [&](auto handler) { return nlohmann::json(text).dump(-1, ' ', false, handler); };
-    return dump(nlohmann::json::error_handler_t::ignore) == dump(nlohmann::json::error_handler_t::replace);
+    const auto dump = [&](auto handler) {
+        return nlohmann::json(text).dump(-1, ' ', false, handler);
+    };
+    return dump(nlohmann::json::error_handler_t::ignore) ==
+           dump(nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace reeve::queue

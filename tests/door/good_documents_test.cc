@@ -1,5 +1,5 @@
-// What the door accepts, and that equal jobs are equal bytes: the canonical form is what the log holds and
-// what a hash names (I4, I5).
+// What the door accepts, and that equal jobs are equal bytes: the canonical form is what the log
+// holds and what a hash names (I4, I5).
 
 #include <nlohmann/json.hpp>
 #include <random>
@@ -19,7 +19,8 @@ const std::string full = R"({"type":"command","argv":["/usr/bin/rsync","-a","\u0
     "outputs":["a/report.csv"],
     "retry":{"max":2,"backoff_s":7,"on":["failed","lost"]},"on_partition":"finish",
     "after":[{"job":"01HF7YAT00041061050R3GG28A","on":"any"}],
-    "not_before":"2026-01-02T03:04:05Z","deadline":"2026-01-03T00:00:00.500Z","dedupe":"photos/2026-01-02"})";
+    "not_before":"2026-01-02T03:04:05Z","deadline":"2026-01-03T00:00:00.500Z",
+    "dedupe":"photos/2026-01-02"})";
 
 /// The same members in the opposite order at every level, generously spaced.
 std::string reordered(const json& value) {
@@ -28,7 +29,8 @@ std::string reordered(const json& value) {
     }
     std::string out;
     for (const auto& [key, member] : value.items()) {
-        out = "\n\t " + json(key).dump() + " :\r\n" + reordered(member) + (out.empty() ? "" : " ,") + out;
+        out = "\n\t " + json(key).dump() + " :\r\n" + reordered(member) +
+              (out.empty() ? "" : " ,") + out;
     }
     return "{" + out + " }";
 }
@@ -75,10 +77,12 @@ TEST(GoodDocuments, TheLeastJobHasTheDefaultsOfTheDescription) {
 
 TEST(GoodDocuments, DefaultsThatAreWrittenOutChangeNothing) {
     const auto least = accepted(R"({"argv":["/bin/true"]})");
-    const auto spelled =
-        accepted(R"({"type":"command","argv":["/bin/true"],"params":{},"name":"","priority":"normal",
-        "requires":{"roles":[],"labels":{},"cpus":1,"memory_mb":0,"gpu_mb":0,"model":null},"timeout_s":300,
-        "grace_s":10,"cwd":null,"env":{},"stdin":null,"outputs":[],"retry":{"max":0,"backoff_s":5,"on":[]},
+    const auto spelled = accepted(
+        R"({"type":"command","argv":["/bin/true"],"params":{},"name":"","priority":"normal",
+        "requires":{"roles":[],"labels":{},"cpus":1,"memory_mb":0,"gpu_mb":0,"model":null},
+         "timeout_s":300,
+        "grace_s":10,"cwd":null,"env":{},"stdin":null,"outputs":[],
+         "retry":{"max":0,"backoff_s":5,"on":[]},
         "on_partition":"finish","after":[],"not_before":null,"deadline":null,"dedupe":null})");
     EXPECT_EQ(spelled.canonical, least.canonical);
     EXPECT_EQ(spelled.hash, least.hash);
@@ -89,14 +93,15 @@ TEST(GoodDocuments, RetryAndPartitionDependOnEachOtherAsDescribed) {
         std::string text;
         bool failed, timeout, lost, stop;
     };
-    for (const auto& one :
-         {Case{R"("retry":{"max":2})", true, true, false, false},
-          Case{R"("retry":{"max":2,"on":[]})", false, false, false, false},
-          Case{R"("retry":{"max":2,"on":null})", true, true, false, false},
-          Case{R"("retry":{"max":2,"on":["lost"]})", false, false, true, true},
-          Case{R"("retry":{"max":2,"on":["lost"]},"on_partition":"finish")", false, false, true, false},
-          Case{R"("retry":{"max":2,"on":["failed"]},"on_partition":"stop")", true, false, false, true},
-          Case{R"("on_partition":"stop")", false, false, false, true}}) {
+    for (const auto& one : {Case{R"("retry":{"max":2})", true, true, false, false},
+                            Case{R"("retry":{"max":2,"on":[]})", false, false, false, false},
+                            Case{R"("retry":{"max":2,"on":null})", true, true, false, false},
+                            Case{R"("retry":{"max":2,"on":["lost"]})", false, false, true, true},
+                            Case{R"("retry":{"max":2,"on":["lost"]},"on_partition":"finish")",
+                                 false, false, true, false},
+                            Case{R"("retry":{"max":2,"on":["failed"]},"on_partition":"stop")", true,
+                                 false, false, true},
+                            Case{R"("on_partition":"stop")", false, false, false, true}}) {
         const auto job = accepted(R"({"argv":["x"],)" + one.text + "}");
         EXPECT_EQ(job.spec.retry.on_failed, one.failed) << one.text;
         EXPECT_EQ(job.spec.retry.on_timeout, one.timeout) << one.text;
@@ -107,15 +112,19 @@ TEST(GoodDocuments, RetryAndPartitionDependOnEachOtherAsDescribed) {
 }
 
 TEST(GoodDocuments, LimitsAreInclusive) {
-    const auto with = [](const std::string& text) { return R"({"argv":["/bin/true"],)" + text + "}"; };
+    const auto with = [](const std::string& text) {
+        return R"({"argv":["/bin/true"],)" + text + "}";
+    };
     std::string document = with(R"("stdin":")" + std::string(32 * 1024, 'x') + "\"");
     document += std::string(max_document_bytes - document.size(), ' ');
     EXPECT_EQ(accepted(document).spec.stdin_text->size(), 32u * 1024);
-    EXPECT_EQ(accepted("{\"argv\":[\"" + std::string(60'000, 'x') + "\"]}").spec.argv[0].size(), 60'000u);
+    EXPECT_EQ(accepted("{\"argv\":[\"" + std::string(60'000, 'x') + "\"]}").spec.argv[0].size(),
+              60'000u);
     EXPECT_EQ(accepted(with(R"("timeout_s":604800,"grace_s":3600)")).spec.timeout_s, 604'800);
     EXPECT_EQ(accepted(with(R"("requires":{"cpus":1024})")).spec.requires_.cpus, 1024u);
     EXPECT_EQ(accepted(with(R"("retry":{"max":100,"backoff_s":86400})")).spec.retry.max, 100u);
-    EXPECT_EQ(accepted(with(R"("dedupe":")" + std::string(200, 'k') + "\"")).spec.dedupe.size(), 200u);
+    EXPECT_EQ(accepted(with(R"("dedupe":")" + std::string(200, 'k') + "\"")).spec.dedupe.size(),
+              200u);
     EXPECT_EQ(accepted(with(R"("name":")" + std::string(128, 'n') + "\"")).spec.name.size(), 128u);
     EXPECT_EQ(accepted(with(R"("cwd":"/srv/a..b/...")")).spec.cwd, "/srv/a..b/...");
 }
@@ -150,7 +159,8 @@ TEST(GoodDocuments, OrderOfKeysAndWhiteSpaceDoNotMatter) {
     ASSERT_NE(other, full);
     EXPECT_EQ(accepted(other).canonical, job.canonical);
     EXPECT_EQ(accepted(other).hash, job.hash);
-    EXPECT_NE(accepted(R"({"argv":["/bin/true","a"]})").hash, accepted(R"({"argv":["/bin/true","b"]})").hash);
+    EXPECT_NE(accepted(R"({"argv":["/bin/true","a"]})").hash,
+              accepted(R"({"argv":["/bin/true","b"]})").hash);
 }
 
 TEST(GoodDocuments, TheCanonicalFormIsItsOwn) {
@@ -166,9 +176,10 @@ TEST(GoodDocuments, TheCanonicalFormIsItsOwn) {
 }
 
 TEST(GoodDocuments, AStoredDocumentIsReadThoughWhatItNamesIsGone) {
-    EXPECT_TRUE(parse_canonical(R"({"argv":["x"],"requires":{"roles":["gone"]},"type":"command"})"));
+    EXPECT_TRUE(
+        parse_canonical(R"({"argv":["x"],"requires":{"roles":["gone"]},"type":"command"})"));
     EXPECT_TRUE(parse_canonical(
-        R"({"after":[{"job":"01ARZ3NDEKTSV4RRFFQ69G5FAV","on":"any"}],"argv":["x"],"type":"command"})"));
+        R"({"after":[{"job":"01ARZ3NDEKTSV4RRFFQ69G5FAV","on":"any"}],"argv":["x"]})"));
     for (const auto* text : {"", "{}", "x", R"({"argv":["x"],"new":1})"}) {
         const auto spec = parse_canonical(text);
         ASSERT_FALSE(spec) << text;
@@ -213,7 +224,8 @@ protected:
         const auto flat = document.flatten();
         for (auto n = 1 + random_() % 3; n > 0; --n) {
             auto at = json::json_pointer(
-                std::next(flat.begin(), static_cast<std::ptrdiff_t>(random_() % flat.size())).key());
+                std::next(flat.begin(), static_cast<std::ptrdiff_t>(random_() % flat.size()))
+                    .key());
             if (random_() % 3 == 0) {
                 at = at.parent_pointer();
             }

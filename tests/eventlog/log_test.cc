@@ -1,5 +1,5 @@
-// The event log on real files: what was accepted is read back, what was torn is left out, and no bit
-// below the declared end can change unseen.
+// The event log on real files: what was accepted is read back, what was torn is left out, and no
+// bit below the declared end can change unseen.
 
 #include <gtest/gtest.h>
 
@@ -28,11 +28,13 @@ protected:
     }
     ~Log() override { std::filesystem::remove_all(directory_); }
 
-    std::unique_ptr<LogWriter> open(std::uint64_t incarnation, std::uint64_t segment_bytes = default_segment_bytes) {
+    std::unique_ptr<LogWriter> open(std::uint64_t incarnation,
+                                    std::uint64_t segment_bytes = default_segment_bytes) {
         const auto before = recover(files_, directory_, cluster_, writer_);
         EXPECT_TRUE(before) << before.error().message;
-        const LogWriter::Options options{directory_,   cluster_,         writer_,      Incarnation(incarnation), {},
-                                         before->end, before->last_hlc, segment_bytes};
+        const LogWriter::Options options{
+            directory_, cluster_,    writer_,          Incarnation(incarnation),
+            {},         before->end, before->last_hlc, segment_bytes};
         auto log = LogWriter::open({clock_, files_, tasks_, entropy_, telemetry_}, options);
         EXPECT_TRUE(log) << log.error().message;
         return std::move(*log);
@@ -67,7 +69,8 @@ protected:
     Bytes content(const std::string& path) { return *files_.read_file(path, 1ULL << 30); }
     static void store(const std::string& path, ByteView bytes) {
         std::ofstream file(path, std::ios::binary | std::ios::trunc);
-        file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+        file.write(reinterpret_cast<const char*>(bytes.data()),
+                   static_cast<std::streamsize>(bytes.size()));
     }
 
     runtime::SpdlogTelemetry telemetry_;
@@ -85,7 +88,8 @@ TEST_F(Log, WhatWasAcceptedIsReadBackOverSegmentsAndIncarnations) {  // I1
     for (std::uint64_t incarnation = 1; incarnation <= 3; ++incarnation) {
         auto log = open(incarnation, header_page_bytes + 2048);  // a few batches a segment
         for (int i = 0; i < 20; ++i) {
-            append(*log, std::to_string(incarnation) + "/" + std::to_string(i) + std::string(100, '.'));
+            append(*log,
+                   std::to_string(incarnation) + "/" + std::to_string(i) + std::string(100, '.'));
         }
         if (incarnation == 2) {
             ASSERT_TRUE(log->close());
@@ -186,7 +190,8 @@ TEST_F(Log, ABatchThatTheNextSegmentExcludesIsNotRead) {
     const auto end = log->position();
     append(*log, "its sync failed");
     log.reset();
-    LogWriter::Options options{directory_, cluster_, writer_, Incarnation(2), {}, end, {}, default_segment_bytes};
+    LogWriter::Options options{directory_, cluster_, writer_, Incarnation(2),
+                               {},         end,      {},      default_segment_bytes};
     auto next = *LogWriter::open({clock_, files_, tasks_, entropy_, telemetry_}, options);
     append(*next, "after");
     EXPECT_EQ(read().value_or({}), (std::vector<std::string>{"kept", "after"}));

@@ -17,14 +17,26 @@ StreamRecord stream(const char* text) {
 
 /// One of each type, every field different from its default.
 std::vector<Payload> samples() {
-    JobFinished finished{attempt(), NodeId("mira"), Outcome::timeout, 3, 9, 11, 12, 13, 14, stream("out"),
-                         stream("err\xff"), "why", 15};
-    return {NodeStarted{NodeId("nova"), Incarnation(4), "worker", {"storage"}, {"zone=a"}, 2, 8, 4096, 1, "0.1", 5000},
+    JobFinished finished{attempt(), NodeId("mira"), Outcome::timeout,  3,     9, 11, 12, 13,
+                         14,        stream("out"),  stream("err\xff"), "why", 15};
+    return {NodeStarted{NodeId("nova"),
+                        Incarnation(4),
+                        "worker",
+                        {"storage"},
+                        {"zone=a"},
+                        2,
+                        8,
+                        4096,
+                        1,
+                        "0.1",
+                        5000},
             NodeStopped{NodeId("nova"), Incarnation(4), "asked"},
-            JobSubmitted{job(), R"({"argv":["/bin/true"]})", sha256(as_bytes("x")), 1000, "r/0", SubmitDoor::incoming,
-                         "a.json", "old"},
+            JobSubmitted{job(), R"({"argv":["/bin/true"]})", sha256(as_bytes("x")), 1000, "r/0",
+                         SubmitDoor::incoming, "a.json", "old"},
             JobRejected{"a.json", "/argv", "empty", 7},
-            JobOffered{attempt(), {{NodeId("nova"), true, "", 1, 2, 3, 4, 5, 6}, {NodeId("mira"), false, "drained", 0, 0, 0, 0, 0, 0}}},
+            JobOffered{attempt(),
+                       {{NodeId("nova"), true, "", 1, 2, 3, 4, 5, 6},
+                        {NodeId("mira"), false, "drained", 0, 0, 0, 0, 0, 0}}},
             JobStarted{attempt(), NodeId("nova"), Incarnation(4), sha256(as_bytes("x")), false},
             std::move(finished),
             JobReleased{attempt(), NodeId("nova"), "barrier"},

@@ -1,5 +1,5 @@
-// One suite over both stores: the simulator and replay stand on the map, the daemon on LMDB, and neither
-// may notice (I5).
+// One suite over both stores: the simulator and replay stand on the map, the daemon on LMDB, and
+// neither may notice (I5).
 
 #include <map>
 #include <random>
@@ -70,7 +70,8 @@ TEST_P(Conformance, AScanBeginsAtItsKeyOrTheNextAndStopsWhenTold) {
     auto t = read();
     EXPECT_EQ(rows_from(*t, one, "c"), (RowList{{"c", "2"}, {"e", "3"}}));
     EXPECT_EQ(rows_from(*t, one, "b"), (RowList{{"c", "2"}, {"e", "3"}}));
-    EXPECT_EQ(rows_from(*t, one, std::string("c\0", 2)), (RowList{{"e", "3"}})) << "the resume point after c";
+    EXPECT_EQ(rows_from(*t, one, std::string("c\0", 2)), (RowList{{"e", "3"}}))
+        << "the resume point after c";
     EXPECT_EQ(rows_from(*t, one, "f"), RowList{});
     EXPECT_EQ(rows_from(*t, one, "", 2), (RowList{{"a", "1"}, {"c", "2"}}));
     EXPECT_EQ(rows_back(*t, one, 1), (RowList{{"e", "3"}}));
@@ -156,7 +157,8 @@ TEST_P(Conformance, AKeyHasOneTo511BytesAndARefusedOneHarmsNothing) {
     auto r = read();
     EXPECT_EQ(get(*r, one, too_long), std::nullopt);
     EXPECT_EQ(rows_from(*r, one, ""), (RowList{{"after", "3"}, {longest, "1"}}));
-    EXPECT_EQ(rows_from(*r, one, too_long), RowList{}) << "a point to begin at may be longer than any key";
+    EXPECT_EQ(rows_from(*r, one, too_long), RowList{})
+        << "a point to begin at may be longer than any key";
     EXPECT_TRUE(r->status());
 }
 
@@ -167,7 +169,8 @@ TEST_P(Conformance, ClearRemovesEveryRowOfEveryTable) {
     ASSERT_TRUE(store->clear());
     EXPECT_EQ(all(*store, one), RowList{});
     EXPECT_EQ(all(*store, two), RowList{});
-    EXPECT_EQ(rows_from(*before, one, ""), (RowList{{"a", "1"}, {"b", "2"}})) << "a snapshot stays as it was";
+    EXPECT_EQ(rows_from(*before, one, ""), (RowList{{"a", "1"}, {"b", "2"}}))
+        << "a snapshot stays as it was";
     fill(*store, one, {{"d", "4"}});
     EXPECT_EQ(all(*store, one), (RowList{{"d", "4"}}));
 }
@@ -212,8 +215,9 @@ TEST_P(ConformanceDeathTest, MisuseIsCaughtAtOnce) {
     fill(*store, one, {{"a", "1"}});
     auto t = write();
     EXPECT_DEATH(static_cast<void>(store->write()), "CHECK failed");
-    EXPECT_DEATH(t->scan(one, {}, [&](ByteView, ByteView) { return put(*t, one, "b", "2").has_value(); }),
-                 "CHECK failed");
+    EXPECT_DEATH(
+        t->scan(one, {}, [&](ByteView, ByteView) { return put(*t, one, "b", "2").has_value(); }),
+        "CHECK failed");
     ASSERT_TRUE(t->commit());
     EXPECT_DEATH(static_cast<void>(put(*t, one, "b", "2")), "CHECK failed");
 }

@@ -1,6 +1,7 @@
 #pragma once
 
-// Stores for the tests: both implementations behind one name, and short ways to fill and list a table.
+// Stores for the tests: both implementations behind one name, and short ways to fill and list a
+// table.
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -42,15 +43,19 @@ private:
     std::string path_;
 };
 
-inline LmdbStore::Options small_map(std::uint64_t bytes, std::uint64_t most) { return {bytes, most, false}; }
+inline LmdbStore::Options small_map(std::uint64_t bytes, std::uint64_t most) {
+    return {bytes, most, false};
+}
 
-inline std::unique_ptr<LmdbStore> open_lmdb(const std::string& directory, LmdbStore::Options options) {
+inline std::unique_ptr<LmdbStore> open_lmdb(const std::string& directory,
+                                            LmdbStore::Options options) {
     auto store = LmdbStore::open(directory, names, options);
     EXPECT_TRUE(store) << store.error().message;
     return store ? std::move(*store) : nullptr;
 }
 
-inline Status put(WriteTransaction& t, Table table, const std::string& key, const std::string& value) {
+inline Status put(WriteTransaction& t, Table table, const std::string& key,
+                  const std::string& value) {
     return t.put(table, as_bytes(key), as_bytes(value));
 }
 

@@ -1,5 +1,6 @@
-// What only the store on disk promises: it is there after a restart, its map grows, and another process
-// may read beside the writer. Readers are child processes: one environment per path and process.
+// What only the store on disk promises: it is there after a restart, its map grows, and another
+// process may read beside the writer. Readers are child processes: one environment per path and
+// process.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -196,7 +197,9 @@ TEST(Lmdb, AFileCutBehindItsHeaderDoesNotKillTheProcess) {  // I9
             return 0;
         }
         auto t = (*store)->read();
-        return !t || rows_from(**t, one, "").size() == 20 || !(*t)->status() || (*store)->clear() ? 0 : 1;
+        return !t || rows_from(**t, one, "").size() == 20 || !(*t)->status() || (*store)->clear()
+                   ? 0
+                   : 1;
     });
     EXPECT_EQ(child.go(), 0);
 }

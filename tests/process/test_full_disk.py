@@ -12,7 +12,8 @@ from test_single import SingleNode
 def small_disk(path):
     """A tmpfs of 6 MiB at `path`; False where this process may not mount one."""
     path.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(path)], capture_output=True, check=False)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(path)],
+                          capture_output=True, check=False)
     return done.returncode == 0
 
 

@@ -14,7 +14,8 @@ class Output(ClusterCase):
 
     def test_growing_output_is_read_from_another_node(self):
         gate = self.directory / "gate"
-        job = self.submit(command("/bin/sh", "-c", f"seq 1 20000; while ! test -e {gate}; do sleep 0.1; done; echo end"))[0]
+        script = f"seq 1 20000; while ! test -e {gate}; do sleep 0.1; done; echo end"
+        job = self.submit(command("/bin/sh", "-c", script))[0]
         node = self.elsewhere(job)
         wait_for(lambda: "\n20000\n" in self.logs(job, node=node), 20, "what was printed so far is read elsewhere")
         self.assertEqual(self.show(job, node=node)["state"], "running")

@@ -1,5 +1,5 @@
-// The row of a job: the same bytes whatever the order and however often its events are folded (I5), and
-// bytes that anybody may have spoilt (I9).
+// The row of a job: the same bytes whatever the order and however often its events are folded (I5),
+// and bytes that anybody may have spoilt (I9).
 
 #include "tests/projection/random_events.h"
 
@@ -58,7 +58,8 @@ TEST(JobRowFold, TwoSubmissionsUnderOneIdResolveEquallyInBothOrders) {
         EXPECT_EQ(row.submission()->document, second.document) << "the least stamp";
         EXPECT_EQ(row.spec_hash(), second.spec_hash);
     }
-    for (const auto& order : {std::vector{a, b, begun}, std::vector{begun, b, a}, std::vector{b, begun, a}}) {
+    for (const auto& order :
+         {std::vector{a, b, begun}, std::vector{begun, b, a}, std::vector{b, begun, a}}) {
         const auto row = fold_all(order);
         EXPECT_EQ(row.submission()->document, first.document) << "what JobStarted names";
         EXPECT_EQ(row.spec_hash(), first.spec_hash);
@@ -86,8 +87,8 @@ TEST(JobRowFold, FieldsAreTheLeastTheGreatestOrTheUnion) {
     EXPECT_EQ(row.attempt(AttemptNo(1))->starts.size(), 2u);
     EXPECT_TRUE(row.attempt(AttemptNo(1))->has_unreleased_start());
     EXPECT_EQ(row.current(), AttemptNo(2));
-    const auto ranked = row_of(
-        {finished(1, Outcome::failed), finished(1, Outcome::succeeded), finished(1, Outcome::timeout)});
+    const auto ranked = row_of({finished(1, Outcome::failed), finished(1, Outcome::succeeded),
+                                finished(1, Outcome::timeout)});
     EXPECT_EQ(ranked.attempt(AttemptNo(1))->finished->outcome, Outcome::succeeded);
     const auto offered =
         row_of({events::JobOffered{attempt_of(2), {}}, events::JobOffered{attempt_of(1), {}}});

@@ -1,6 +1,6 @@
-// I5: two views at the same cut are equal, in whatever order and in whatever portions the logs arrived, over
-// either store, and whether the projection was opened again in between. Derived views equal a recomputation
-// from the rows. A failure is cut down to the events that it needs.
+// I5: two views at the same cut are equal, in whatever order and in whatever portions the logs
+// arrived, over either store, and whether the projection was opened again in between. Derived views
+// equal a recomputation from the rows. A failure is cut down to the events that it needs.
 
 #include <stdlib.h>
 
@@ -97,7 +97,8 @@ void fold_mixed(const Logs& logs, kv::Store& store, RandomEvents& random, std::u
             const auto at = left.begin() + random.number(static_cast<std::uint32_t>(left.size()));
             const WriterId writer = *at;
             const std::span log(logs.at(writer));
-            const auto take = std::min<std::size_t>(1 + random.number(portion), log.size() - done[writer]);
+            const auto take =
+                std::min<std::size_t>(1 + random.number(portion), log.size() - done[writer]);
             const auto part = log.subspan(done[writer], take);
             done[writer] += take;
             inputs.push_back({writer, position_at(part.back().seq), part});
@@ -118,9 +119,10 @@ std::optional<IndexEntry> place_again(const JobId& job, const Submission& submis
     switch (now.next) {
         case Next::nothing: return std::nullopt;
         case Next::claim:
-            return now.not_before_ms > 0 ? IndexEntry{IndexClass::timed, now.not_before_ms, job}
-                                         : IndexEntry{IndexClass::pending,
-                                                      asked - 600'000 * static_cast<int>(spec.priority), job};
+            return now.not_before_ms > 0
+                       ? IndexEntry{IndexClass::timed, now.not_before_ms, job}
+                       : IndexEntry{IndexClass::pending,
+                                    asked - 600'000 * static_cast<int>(spec.priority), job};
         case Next::resolve_after: return IndexEntry{IndexClass::after, asked, job};
         case Next::wait_for_end:
         case Next::stop: return IndexEntry{IndexClass::running, asked, job};
@@ -263,7 +265,8 @@ TEST(Join, BothStoresHoldTheSameView) {  // I5
 TEST(Join, ADifferentEventIsADifferentDigest) {
     const auto digests = [](std::int32_t exit) {
         kv::MapStore store(table::names.size());
-        const auto log = events_of({submitted(), started(1), finished(1, events::Outcome::failed, exit)});
+        const auto log =
+            events_of({submitted(), started(1), finished(1, events::Outcome::failed, exit)});
         fold_whole({{nova, log}}, store);
         return view_of(store).digests;
     };

@@ -1,4 +1,5 @@
-// The projection as its readers see it: cursors that take nothing twice, and views that answer as written.
+// The projection as its readers see it: cursors that take nothing twice, and views that answer as
+// written.
 
 #include "projection/kv/map_store.h"
 #include "projection/tables.h"
@@ -54,7 +55,8 @@ TEST_F(Views, NothingIsFoldedTwice) {
         const auto applied = projection->apply(std::span(&again, 1));
         ASSERT_FALSE(applied) << seq;
         EXPECT_EQ(applied.error().code, Code::conflict);
-        EXPECT_NE(applied.error().message.find("nova.worker"), std::string::npos) << applied.error().message;
+        EXPECT_NE(applied.error().message.find("nova.worker"), std::string::npos)
+            << applied.error().message;
     }
     EXPECT_EQ(view().digest(), digest);
     EXPECT_EQ(projection->cut().at(nova).position, at(2));
@@ -91,9 +93,9 @@ TEST_F(Views, AppliedNamesWhatChanged) {
     EXPECT_EQ(jobs->changed, (std::set<JobId>{job_id(1), job_id(2)}));
     EXPECT_EQ(jobs->events, 3u);
     EXPECT_FALSE(jobs->nodes_changed);
-    EXPECT_TRUE(
-        say(nova, {events::NodeStarted{NodeId("nova"), Incarnation(1), "worker", {}, {}, 1, 1, 1, 1, "", 1}})
-            ->nodes_changed);
+    EXPECT_TRUE(say(nova, {events::NodeStarted{
+                              NodeId("nova"), Incarnation(1), "worker", {}, {}, 1, 1, 1, 1, "", 1}})
+                    ->nodes_changed);
     EXPECT_TRUE(say(nova, {events::SwitchSet{"drain/nova", "on", 1, 0, ""}})->nodes_changed);
     EXPECT_TRUE(say(nova, {events::DigestTaken{"a", "b"}})->changed.empty());
 }
@@ -110,8 +112,9 @@ TEST_F(Views, PendingJobsStandInTheOrderOfTheirAge) {
     const auto of = [](const std::string& priority) {
         return R"({"argv":["x"],"priority":")" + priority + R"(","type":"command"})";
     };
-    ASSERT_TRUE(say(nova, {submitted(of("low"), 1), submitted(of("normal"), 2), submitted(of("normal"), 3),
-                           submitted(of("critical"), 4), submitted(of("high"), 5)}));
+    ASSERT_TRUE(
+        say(nova, {submitted(of("low"), 1), submitted(of("normal"), 2), submitted(of("normal"), 3),
+                   submitted(of("critical"), 4), submitted(of("high"), 5)}));
     EXPECT_EQ(index(IndexClass::pending),
               (std::vector{job_id(4), job_id(5), job_id(2), job_id(3), job_id(1)}));
     ms_ += 700'000;  // a class is worth ten minutes
@@ -137,12 +140,13 @@ TEST_F(Views, AJobMovesFromIndexToIndexAndLeavesNoTrace) {
 }
 
 TEST_F(Views, DependentsAreKnownUntilTheyAreOver) {
-    const std::string after =
-        R"({"after":[{"job":")" + job_id(1).text() + R"(","on":"any"}],"argv":["x"],"type":"command"})";
+    const std::string after = R"({"after":[{"job":")" + job_id(1).text() +
+                              R"(","on":"any"}],"argv":["x"],"type":"command"})";
     ASSERT_TRUE(say(nova, {submitted(after, 2), submitted(after, 3), submitted()}));
     EXPECT_EQ(view().dependents(job_id(1)), (std::vector{job_id(2), job_id(3)}));
     EXPECT_EQ(index(IndexClass::after), (std::vector{job_id(2), job_id(3)}));
-    ASSERT_TRUE(say(nova, {events::JobEnded{attempt_of(1, 2), events::Ending::cancelled, "dependency"}}));
+    ASSERT_TRUE(
+        say(nova, {events::JobEnded{attempt_of(1, 2), events::Ending::cancelled, "dependency"}}));
     EXPECT_EQ(view().dependents(job_id(1)), std::vector{job_id(3)});
 }
 
@@ -190,16 +194,27 @@ TEST_F(Views, ARepeatedRequestNamesTheFirstSubmission) {
 TEST_F(Views, TheGreatestVersionOfASwitchStands) {
     ASSERT_TRUE(say(nova, {events::SwitchSet{"drain/nova", "on", 2, 7, "disk"}}));
     ASSERT_TRUE(say(mira, {events::SwitchSet{"drain/nova", "off", 1, 7, "late"}}));
-    EXPECT_EQ(view().switches().at("drain/nova").value, "on") << "a clock that is ahead does not win";
+    EXPECT_EQ(view().switches().at("drain/nova").value, "on")
+        << "a clock that is ahead does not win";
     ASSERT_TRUE(say(mira, {events::SwitchSet{"drain/nova", "off", 2, 7, "equal"}}));
     EXPECT_EQ(view().switches().at("drain/nova").value, "off");
 }
 
 TEST_F(Views, NodesAndHealthAreTheirLastWord) {
-    ASSERT_TRUE(say(nova, {events::NodeStopped{NodeId("nova"), Incarnation(1), "before it was known"}}));
+    ASSERT_TRUE(
+        say(nova, {events::NodeStopped{NodeId("nova"), Incarnation(1), "before it was known"}}));
     EXPECT_TRUE(view().nodes().empty());
-    const events::NodeStarted node{
-        NodeId("nova"), Incarnation(2), "worker", {"storage"}, {"zone=a"}, 2, 8, 4096, 1, "0.1", 5000};
+    const events::NodeStarted node{NodeId("nova"),
+                                   Incarnation(2),
+                                   "worker",
+                                   {"storage"},
+                                   {"zone=a"},
+                                   2,
+                                   8,
+                                   4096,
+                                   1,
+                                   "0.1",
+                                   5000};
     ASSERT_TRUE(say(nova, {node, events::NodeHealth{NodeId("nova"), "ok", 1, 2, 3, 4}}));
     EXPECT_FALSE(view().nodes().at(nova).stopped);
     EXPECT_EQ(view().nodes().at(nova).roles, std::vector<std::string>{"storage"});
@@ -242,9 +257,11 @@ TEST_F(Views, AnOverlongNameInALogDoesNotStopTheFold) {  // I9
     end.node = NodeId(name);
     auto request = submitted("{}", 2);
     request.request_id = name;
-    ASSERT_TRUE(say(nova, {submitted(R"({"argv":["/)" + name + R"("],"type":"command"})"), request}));
-    EXPECT_TRUE(say(mira, {lost(1, WriterId(name)), end, events::NodeHealth{NodeId(name), "ok", 0, 0, 0, 0},
-                           events::SwitchSet{name, "on", 1, 0, ""}, events::Observation{name, name, name}}));
+    ASSERT_TRUE(
+        say(nova, {submitted(R"({"argv":["/)" + name + R"("],"type":"command"})"), request}));
+    EXPECT_TRUE(say(
+        mira, {lost(1, WriterId(name)), end, events::NodeHealth{NodeId(name), "ok", 0, 0, 0, 0},
+               events::SwitchSet{name, "on", 1, 0, ""}, events::Observation{name, name, name}}));
     EXPECT_TRUE(view().routing().empty());
     EXPECT_TRUE(view().health().empty());
     EXPECT_TRUE(say(nova, {finished(1, Outcome::succeeded)}));

@@ -1,7 +1,7 @@
 #pragma once
 
-// Events as a test writes them down: a story is a list of payloads, each said by a writer at a later time
-// than the one before.
+// Events as a test writes them down: a story is a list of payloads, each said by a writer at a
+// later time than the one before.
 
 #include <gtest/gtest.h>
 
@@ -23,11 +23,15 @@ inline constexpr std::int64_t story_start_ms = 1'700'000'000'000;
 inline Hlc hlc_at(std::int64_t ms, std::uint64_t counter = 0) {
     return Hlc(static_cast<std::uint64_t>(ms) << 16 | counter);
 }
-inline JobId job_id(std::uint8_t n) { return JobId::make(story_start_ms, {0, 0, 0, 0, 0, 0, 0, 0, 0, n}); }
-inline AttemptId attempt_of(std::uint32_t k, std::uint8_t job = 1) { return {job_id(job), AttemptNo(k)}; }
+inline JobId job_id(std::uint8_t n) {
+    return JobId::make(story_start_ms, {0, 0, 0, 0, 0, 0, 0, 0, 0, n});
+}
+inline AttemptId attempt_of(std::uint32_t k, std::uint8_t job = 1) {
+    return {job_id(job), AttemptNo(k)};
+}
 
-inline events::JobSubmitted submitted(std::string document = R"({"argv":["/bin/true"],"type":"command"})",
-                                      std::uint8_t job = 1) {
+inline events::JobSubmitted submitted(
+    std::string document = R"({"argv":["/bin/true"],"type":"command"})", std::uint8_t job = 1) {
     events::JobSubmitted e;
     e.job = job_id(job);
     e.spec_hash = sha256(as_bytes(document));
@@ -40,7 +44,8 @@ inline events::JobStarted started(std::uint32_t k, const WriterId& by = nova) {
 inline events::JobReleased released(std::uint32_t k, const WriterId& by = nova) {
     return {attempt_of(k), node_of(by), "barrier"};
 }
-inline events::JobFinished finished(std::uint32_t k, events::Outcome outcome, std::int32_t exit = 1) {
+inline events::JobFinished finished(std::uint32_t k, events::Outcome outcome,
+                                    std::int32_t exit = 1) {
     events::JobFinished e;
     e.attempt = attempt_of(k);
     e.node = node_of(nova);
@@ -65,9 +70,11 @@ inline events::JobCancelRequested cancelled(bool give_up_lost = false, std::uint
 struct Said {
     events::Payload what;
     WriterId by = nova;
-    Said(events::Payload payload, WriterId writer = nova) : what(std::move(payload)), by(std::move(writer)) {}
+    Said(events::Payload payload, WriterId writer = nova)
+        : what(std::move(payload)), by(std::move(writer)) {}
     template <typename T>
-    Said(T payload, WriterId writer = nova) : Said(events::Payload(std::move(payload)), std::move(writer)) {}
+    Said(T payload, WriterId writer = nova)
+        : Said(events::Payload(std::move(payload)), std::move(writer)) {}
 };
 using Story = std::vector<Said>;
 
@@ -76,8 +83,8 @@ inline std::vector<events::Event> events_of(const Story& story) {
     std::vector<events::Event> out;
     for (const auto& said : story) {
         const auto n = out.size() + 1;
-        out.push_back(
-            {hlc_at(story_start_ms + 1000 * static_cast<std::int64_t>(n)), said.by, Seq(n), said.what});
+        out.push_back({hlc_at(story_start_ms + 1000 * static_cast<std::int64_t>(n)), said.by,
+                       Seq(n), said.what});
     }
     return out;
 }

@@ -1,7 +1,7 @@
 #pragma once
 
-// Random logs of a small cluster: every type of event, few jobs and attempts, so that events meet, and
-// clocks that are often equal on two writers.
+// Random logs of a small cluster: every type of event, few jobs and attempts, so that events meet,
+// and clocks that are often equal on two writers.
 
 #include <algorithm>
 #include <map>
@@ -17,7 +17,9 @@ class RandomEvents {
 public:
     explicit RandomEvents(std::uint32_t seed) : random_(seed) {}
 
-    std::uint32_t number(std::uint32_t limit) { return static_cast<std::uint32_t>(random_()) % limit; }
+    std::uint32_t number(std::uint32_t limit) {
+        return static_cast<std::uint32_t>(random_()) % limit;
+    }
     bool coin() { return number(2) == 0; }
     std::mt19937& engine() { return random_; }
 
@@ -37,11 +39,14 @@ public:
         return out;
     }
 
-    events::Payload payload(const WriterId& by) { return number(4) == 0 ? other(by) : of_a_job(by); }
+    events::Payload payload(const WriterId& by) {
+        return number(4) == 0 ? other(by) : of_a_job(by);
+    }
 
     events::Payload of_a_job(const WriterId& by) {
         const auto text = [&] { return std::to_string(number(4)); };
-        const AttemptId attempt = attempt_of(1 + number(3), static_cast<std::uint8_t>(1 + number(4)));
+        const AttemptId attempt =
+            attempt_of(1 + number(3), static_cast<std::uint8_t>(1 + number(4)));
         const auto& document = documents()[number(static_cast<std::uint32_t>(documents().size()))];
         switch (number(10)) {
             case 0:
@@ -66,11 +71,13 @@ public:
             case 4: return events::JobReleased{attempt, node_of(by), text()};
             case 5: return events::JobLost{attempt, coin() ? by : mira, text()};
             case 6:
-                return events::AttemptOpened{attempt, static_cast<std::int64_t>(number(3)) * 1000, text()};
+                return events::AttemptOpened{attempt, static_cast<std::int64_t>(number(3)) * 1000,
+                                             text()};
             case 7:
-                return events::JobEnded{attempt, coin() ? events::Ending::failed : events::Ending::cancelled,
-                                        text()};
-            case 8: return events::JobCancelRequested{attempt.job, number(3), text(), number(4) == 0};
+                return events::JobEnded{
+                    attempt, coin() ? events::Ending::failed : events::Ending::cancelled, text()};
+            case 8:
+                return events::JobCancelRequested{attempt.job, number(3), text(), number(4) == 0};
             default: break;
         }
         events::JobFinished e;
@@ -102,7 +109,8 @@ public:
                                            5000};
             case 1: return events::NodeStopped{node_of(by), Incarnation(1 + number(9)), text};
             case 2:
-                return events::SwitchSet{"drain/" + node.v, coin() ? "on" : "off", 1 + number(3), 0, text};
+                return events::SwitchSet{"drain/" + node.v, coin() ? "on" : "off", 1 + number(3), 0,
+                                         text};
             case 3: return events::NodeHealth{node, text, number(4), 1, 2, 3};
             case 4: return events::JobRejected{text + ".json", "/argv", text, 0};
             case 5: return events::Observation{"log.corrupt", node.v, text};
@@ -120,7 +128,8 @@ private:
             R"("retry":{"backoff_s":5,"max":2,"on":["failed","lost"]},"type":"command"})",
             R"({"after":[{"job":")" + job_id(1).text() +
                 R"(","on":"any"}],"argv":["/usr/bin/b"],"type":"command"})",
-            R"({"argv":["b"],"not_before":"2023-11-20T00:00:00.000Z","type":"command"})", "no document"};
+            R"({"argv":["b"],"not_before":"2023-11-20T00:00:00.000Z","type":"command"})",
+            "no document"};
         return all;
     }
     std::mt19937 random_;

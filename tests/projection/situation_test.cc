@@ -1,5 +1,5 @@
-// The state of a job as a pure function of its row: the four rules of "States" on the jobs page, and what
-// has to happen next in each state.
+// The state of a job as a pure function of its row: the four rules of "States" on the jobs page,
+// and what has to happen next in each state.
 
 #include <random>
 
@@ -64,7 +64,8 @@ std::string next_name(Next next) {
 std::string text_of(const Situation& now) {
     std::string out = std::string(state_name(now.state)) + ": " + next_name(now.next) + " a" +
                       std::to_string(now.attempt.v) + " name a" + std::to_string(now.contested.v);
-    out += now.not_before_ms == 0 ? "" : " at " + std::to_string(now.not_before_ms - story_start_ms);
+    out +=
+        now.not_before_ms == 0 ? "" : " at " + std::to_string(now.not_before_ms - story_start_ms);
     return now.reason.empty() ? out : out + " (" + now.reason + ")";
 }
 
@@ -86,13 +87,16 @@ TEST(Situation, BeforeAnythingRuns) {
           plain,
           "unknown: nothing a1 name a2"},
          {"a new job", new_job, plain, "pending: claim a1 name a2"},
-         {"not before a time", new_job, not_before(second(50)), "pending: claim a1 name a2 at 50000"},
+         {"not before a time", new_job, not_before(second(50)),
+          "pending: claim a1 name a2 at 50000"},
          {"opened for a time", add(new_job, {opened(1, second(9))}), plain,
           "pending: claim a1 name a2 at 9000 (retry)"},
          {"the later of both", add(new_job, {opened(1, second(9))}), not_before(second(50)),
           "pending: claim a1 name a2 at 50000 (retry)"},
-         {"waits for others", new_job, after(), "waiting: resolve after a1 name a2 (waits for other jobs)"},
-         {"which are over", add(new_job, {opened(1)}), after(), "pending: claim a1 name a2 (retry)"},
+         {"waits for others", new_job, after(),
+          "waiting: resolve after a1 name a2 (waits for other jobs)"},
+         {"which are over", add(new_job, {opened(1)}), after(),
+          "pending: claim a1 name a2 (retry)"},
          {"cancelled while pending", cancel, plain,
           "cancelling: end cancelled a1 name a1 (cancel requested by uid 7)"},
          {"cancelled while waiting", cancel, after(),
@@ -109,10 +113,10 @@ TEST(Situation, WhileItRuns) {
          {"cancelled before it was known to run", add(new_job, {cancelled(), started(1)}), plain,
           "cancelling: stop a1 name a2 (its node stops it)"},
          {"released", released_once, plain, "waiting: open next a1 name a2 (released)"},
-         {"released by one, started by another", add(released_once, {{started(1, mira), mira}}), plain,
-          "running: wait a1 name a2"},
-         {"released, and started again by the same one", add(new_job, {released(1), started(1)}), plain,
-          "running: wait a1 name a2"},
+         {"released by one, started by another", add(released_once, {{started(1, mira), mira}}),
+          plain, "running: wait a1 name a2"},
+         {"released, and started again by the same one", add(new_job, {released(1), started(1)}),
+          plain, "running: wait a1 name a2"},
          {"a claim given back without a start", add(new_job, {released(1)}), plain,
           "waiting: open next a1 name a2 (released)"},
          {"released, then cancelled", add(released_once, {cancelled()}), plain,
@@ -123,18 +127,19 @@ TEST(Situation, WhileItRuns) {
 
 TEST(Situation, ASuccessOfAnyAttemptIsTheJobsSuccess) {
     const Story won = {finished(1, Outcome::succeeded)};
-    const std::string once = "succeeded: nothing a1 name a2", twice = "succeeded: nothing a2 name a3";
+    const std::string once = "succeeded: nothing a1 name a2",
+                      twice = "succeeded: nothing a2 name a3";
     const Story second_runs = add(lost_once, {opened(2), {started(2, mira), mira}});
     run({{"at once", add(add(new_job, {started(1)}), won), plain, once},
          {"of an attempt that was declared lost", add(lost_once, won), plain, once},
          {"of an earlier attempt, while a later one runs", add(second_runs, won), retry(2), twice},
          {"of an earlier attempt, after a later one failed",
-          add(second_runs, {{finished(2, Outcome::failed), mira}, finished(1, Outcome::succeeded)}), retry(2),
-          twice},
-         {"after the job was ended as failed", add(add(failed_once, {ended(2, Ending::failed)}), won), plain,
-          once},
-         {"after the job was cancelled", add(add(new_job, {cancelled(), ended(1, Ending::cancelled)}), won),
-          plain, once}});
+          add(second_runs, {{finished(2, Outcome::failed), mira}, finished(1, Outcome::succeeded)}),
+          retry(2), twice},
+         {"after the job was ended as failed",
+          add(add(failed_once, {ended(2, Ending::failed)}), won), plain, once},
+         {"after the job was cancelled",
+          add(add(new_job, {cancelled(), ended(1, Ending::cancelled)}), won), plain, once}});
 }
 
 TEST(Situation, AnOwnersOutcomeReplacesLost) {
@@ -148,14 +153,16 @@ TEST(Situation, AnOwnersOutcomeReplacesLost) {
 }
 
 TEST(Situation, NothingTerminalIsShownWhileAnAttemptIsUnresolved) {
-    const Story second_failed = {opened(2), {started(2, mira), mira}, {finished(2, Outcome::failed), mira}};
+    const Story second_failed = {
+        opened(2), {started(2, mira), mira}, {finished(2, Outcome::failed), mira}};
     const std::string asks = "lost: ask a1 name a2 (lost: silent)";
     const std::string cancels = "cancelling: end cancelled a1 name a2 (cancel requested by uid 7)";
-    run({{"ended, but an attempt is known to run", add(new_job, {started(1), ended(2, Ending::failed)}),
-          plain, "running: wait a1 name a2"},
+    run({{"ended, but an attempt is known to run",
+          add(new_job, {started(1), ended(2, Ending::failed)}), plain, "running: wait a1 name a2"},
          {"ended, but an attempt is lost", add(lost_once, {ended(2, Ending::failed)}), plain, asks},
-         {"ended, and the owner has settled the lost attempt", add(lost_by_owner, {ended(2, Ending::failed)}),
-          plain, "failed: nothing a1 name a2 (why)"},
+         {"ended, and the owner has settled the lost attempt",
+          add(lost_by_owner, {ended(2, Ending::failed)}), plain,
+          "failed: nothing a1 name a2 (why)"},
          {"an earlier attempt is lost, no retry is left", add(lost_once, second_failed), retry(1),
           "lost: ask a2 name a3 (an earlier attempt is lost; the last one: exit 1)"},
          {"its owner has settled it", add(lost_by_owner, second_failed), retry(1),
@@ -164,12 +171,16 @@ TEST(Situation, NothingTerminalIsShownWhileAnAttemptIsUnresolved) {
           "cancelling: end cancelled a2 name a3 (cancel requested by uid 7)"},
          {"a cancel alone does not settle it", add(lost_once, {cancelled()}), plain, asks},
          {"a cancel that gives it up does", add(lost_once, {cancelled(true)}), plain, cancels},
-         {"a later give-up counts as well", add(lost_once, {cancelled(), cancelled(true)}), plain, cancels},
-         {"a cancel, and its owner says nothing runs", add(lost_by_owner, {cancelled()}), plain, cancels},
-         {"given up, then heard of", add(lost_once, {cancelled(true), finished(1, Outcome::succeeded)}),
-          plain, "succeeded: nothing a1 name a2"},
-         {"a pending attempt behind a lost one, cancelled", add(lost_once, {opened(2), cancelled()}),
-          retry(1), "lost: ask a2 name a3 (an earlier attempt is lost)"}});
+         {"a later give-up counts as well", add(lost_once, {cancelled(), cancelled(true)}), plain,
+          cancels},
+         {"a cancel, and its owner says nothing runs", add(lost_by_owner, {cancelled()}), plain,
+          cancels},
+         {"given up, then heard of",
+          add(lost_once, {cancelled(true), finished(1, Outcome::succeeded)}), plain,
+          "succeeded: nothing a1 name a2"},
+         {"a pending attempt behind a lost one, cancelled",
+          add(lost_once, {opened(2), cancelled()}), retry(1),
+          "lost: ask a2 name a3 (an earlier attempt is lost)"}});
 }
 
 TEST(Situation, WhatFollowsAnAttemptIsOneContestedName) {
@@ -178,15 +189,20 @@ TEST(Situation, WhatFollowsAnAttemptIsOneContestedName) {
     run({{"no retry", failed_once, plain, "ending: end failed a1 name a2 (exit 1)"},
          {"the name is won", add(failed_once, {ended(2, Ending::failed)}), plain,
           "failed: nothing a1 name a2 (why)"},
-         {"a retry", failed_once, retry(2), "waiting: open next a1 name a2 at 8000 (retry: exit 1)"},
+         {"a retry", failed_once, retry(2),
+          "waiting: open next a1 name a2 at 8000 (retry: exit 1)"},
          {"the next one is open", add(failed_once, {opened(2, second(9))}), retry(2),
           "pending: claim a2 name a3 at 9000 (retry)"},
-         {"the back-off doubles", twice, retry(2), "waiting: open next a2 name a3 at 16000 (retry: exit 1)"},
+         {"the back-off doubles", twice, retry(2),
+          "waiting: open next a2 name a3 at 16000 (retry: exit 1)"},
          {"and is at most an hour", twice, retry(2, "failed", 3'000'000),
           "waiting: open next a2 name a3 at 3606000 (retry: exit 1)"},
-         {"retries used up", twice, retry(1), "ending: end failed a2 name a3 (exit 1, retries used up)"},
-         {"not this kind", failed_once, retry(2, "timeout lost"), "ending: end failed a1 name a2 (exit 1)"},
-         {"a time limit", add(new_job, {started(1), finished(1, Outcome::timeout)}), retry(2, "timeout"),
+         {"retries used up", twice, retry(1),
+          "ending: end failed a2 name a3 (exit 1, retries used up)"},
+         {"not this kind", failed_once, retry(2, "timeout lost"),
+          "ending: end failed a1 name a2 (exit 1)"},
+         {"a time limit", add(new_job, {started(1), finished(1, Outcome::timeout)}),
+          retry(2, "timeout"),
           "waiting: open next a1 name a2 at 8000 (retry: timed out after 1000 ms)"},
          {"lost with a retry", lost_once, retry(1, "lost"),
           "waiting: open next a1 name a2 at 8000 (retry: lost: silent)"},
@@ -194,22 +210,23 @@ TEST(Situation, WhatFollowsAnAttemptIsOneContestedName) {
          {"cancelled after its end", add(failed_once, {cancelled()}), retry(2), cancels},
          {"stopped because of a cancel",
           add(new_job, {started(1), cancelled(), finished(1, Outcome::stopped)}), plain, cancels},
-         {"cancelled before the next one started", add(failed_once, {opened(2), cancelled()}), retry(2),
-          "cancelling: end cancelled a2 name a2 (cancel requested by uid 7)"},
+         {"cancelled before the next one started", add(failed_once, {opened(2), cancelled()}),
+          retry(2), "cancelling: end cancelled a2 name a2 (cancel requested by uid 7)"},
          {"a released attempt uses no retry",
-          add(failed_once,
-              {opened(2), started(2), released(2), opened(3), started(3), finished(3, Outcome::failed)}),
+          add(failed_once, {opened(2), started(2), released(2), opened(3), started(3),
+                            finished(3, Outcome::failed)}),
           retry(2), "waiting: open next a3 name a4 at 19000 (retry: exit 1)"}});
 }
 
-// Nothing of a job without `retry` may run a second time by itself (I2): its node stopped it because it was
-// cut off, and what it had done by then is done.
+// Nothing of a job without `retry` may run a second time by itself (I2): its node stopped it
+// because it was cut off, and what it had done by then is done.
 TEST(Situation, AJobWithoutRetryThatItsNodeStoppedIsNotOpenedAgain) {
     const Story stopped = add(new_job, {started(1), finished(1, Outcome::stopped)});
     EXPECT_NE(situation_of(row_of(stopped), plain).next, Next::open_next);
 }
 
-// Only the owner may say that nothing ran, and it does, after others have declared the attempt lost.
+// Only the owner may say that nothing ran, and it does, after others have declared the attempt
+// lost.
 TEST(Situation, AReleaseByItsOwnerReplacesLost) {
     const std::string expected = "waiting: open next a1 name a2 (released)";
     run({{"started", add(lost_once, {released(1)}), plain, expected},
@@ -218,8 +235,8 @@ TEST(Situation, AReleaseByItsOwnerReplacesLost) {
 
 // A cancel was requested: what follows a released attempt is not another one.
 TEST(Situation, NoAttemptIsOpenedAfterACancel) {
-    const Story story =
-        add(lost_once, {opened(2), {started(2, mira), mira}, {released(2, mira), mira}, cancelled()});
+    const Story story = add(
+        lost_once, {opened(2), {started(2, mira), mira}, {released(2, mira), mira}, cancelled()});
     run({{"an earlier attempt is lost", story, retry(1, "lost"),
           "lost: ask a2 name a3 (an earlier attempt is lost)"}});
 }
@@ -250,13 +267,14 @@ TEST(Situation, TheRulesHoldForEverySetOfEvents) {
         for (auto n = random() % 8; n > 0; --n) {
             story.push_back(anything(random));
         }
-        const auto rules =
-            retry(static_cast<std::uint32_t>(random() % 3), random() % 2 == 0 ? "failed lost" : "timeout");
+        const auto rules = retry(static_cast<std::uint32_t>(random() % 3),
+                                 random() % 2 == 0 ? "failed lost" : "timeout");
         const auto row = row_of(story);
         const auto now = situation_of(row, rules);
         bool succeeded = false, unresolved = false;
         for (const auto& [k, attempt] : row.attempts) {
-            succeeded = succeeded || (attempt.finished && attempt.finished->outcome == Outcome::succeeded);
+            succeeded =
+                succeeded || (attempt.finished && attempt.finished->outcome == Outcome::succeeded);
             const bool given_up = attempt.lost && row.cancel && row.cancel->give_up_lost;
             unresolved = unresolved || (attempt.unresolved() && !given_up);
         }
@@ -272,7 +290,8 @@ TEST(Situation, TheRulesHoldForEverySetOfEvents) {
         }
         const auto* contested = row.attempt(now.contested);
         if (now.next == Next::end_cancelled && contested != nullptr) {
-            ASSERT_TRUE(contested->starts.empty()) << "a started attempt is no name to be won, " << round;
+            ASSERT_TRUE(contested->starts.empty())
+                << "a started attempt is no name to be won, " << round;
         }
         story.push_back(finished(1, Outcome::succeeded));
         ASSERT_EQ(situation_of(row_of(story), rules).state, JobState::succeeded) << round;

@@ -43,7 +43,8 @@ TEST_F(Claims, TwoWritersRaceTwoThousandNamesAndEachHasOneWinner) {
     auto b = make_share();
     std::vector<std::optional<Ticket>> seen_a(names);
     std::vector<std::optional<Ticket>> seen_b(names);
-    const auto race = [](share::Share& one, const Ticket& mine, std::vector<std::optional<Ticket>>& seen) {
+    const auto race = [](share::Share& one, const Ticket& mine,
+                         std::vector<std::optional<Ticket>>& seen) {
         ASSERT_TRUE(one.claims().prepare(mine));
         for (std::uint64_t i = 0; i < names; ++i) {
             ASSERT_TRUE(one.claims().link(attempt_id(i), mine));
@@ -151,8 +152,8 @@ TEST_F(Claims, WhatCannotBeReadIsAnothers) {
     auto good = share::encode_ticket(mine);
     auto flipped = good;
     flipped[20] = static_cast<std::uint8_t>(flipped[20] ^ 1);
-    const std::string contents[] = {"", "hello", std::string(as_text(flipped)), std::string(as_text(good)) + "x",
-                                    std::string(1 << 20, 'x')};
+    const std::string contents[] = {"", "hello", std::string(as_text(flipped)),
+                                    std::string(as_text(good)) + "x", std::string(1 << 20, 'x')};
     std::uint64_t n = 0;
     for (const auto& content : contents) {
         const auto name = attempt_id(++n);
@@ -181,7 +182,8 @@ TEST_F(Claims, HostileNamesAreSkipped) {
     write_text(at(std::string("queue/claims/") + other + "/" + attempt_id(1, 9).text()), content);
     std::filesystem::create_directories(at("queue/claims/zz"));
     write_text(at("queue/claims/zz/" + attempt_id(1, 8).text()), content);
-    std::filesystem::create_directories(at("queue/claims/" + bucket + "/" + attempt_id(1, 7).text()));
+    std::filesystem::create_directories(
+        at("queue/claims/" + bucket + "/" + attempt_id(1, 7).text()));
     EXPECT_EQ(a->claims().list_of(mine.writer).value().size(), 1U);
 }
 

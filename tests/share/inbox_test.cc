@@ -12,7 +12,9 @@ const WriterId beta("beta.worker");
 
 class Inbox : public ShareWorld {
 protected:
-    void drop(const std::string& name, std::string_view text = "{}") { write_text(at("queue/incoming/" + name), text); }
+    void drop(const std::string& name, std::string_view text = "{}") {
+        write_text(at("queue/incoming/" + name), text);
+    }
 };
 
 TEST_F(Inbox, ListsJobFilesOnly) {
@@ -39,13 +41,15 @@ TEST_F(Inbox, TakenReadSettled) {
     drop("job.json", "{\"type\":\"command\"}");
     ASSERT_TRUE(a->inbox().take("job.json", alpha, job_id(1)));
     EXPECT_TRUE(a->inbox().list().value().empty());
-    EXPECT_TRUE(std::filesystem::exists(at("queue/ingest/alpha.worker/" + job_id(1).text() + "-job.json")));
+    EXPECT_TRUE(
+        std::filesystem::exists(at("queue/ingest/alpha.worker/" + job_id(1).text() + "-job.json")));
     const auto taken = make_share()->inbox().taken(alpha).value();
     ASSERT_EQ(taken.size(), 1U);
     EXPECT_EQ(taken[0].job, job_id(1));
     EXPECT_EQ(taken[0].name, "job.json");
     EXPECT_TRUE(a->inbox().taken(beta).value().empty());
-    EXPECT_EQ(as_text(a->inbox().read_taken(alpha, taken[0], 65536).value()), "{\"type\":\"command\"}");
+    EXPECT_EQ(as_text(a->inbox().read_taken(alpha, taken[0], 65536).value()),
+              "{\"type\":\"command\"}");
     EXPECT_EQ(a->inbox().read_taken(alpha, taken[0], 4).error().code, Code::full);
     ASSERT_TRUE(a->inbox().settle(alpha, taken[0]));
     ASSERT_TRUE(a->inbox().settle(alpha, taken[0]));  // again after a crash
@@ -61,9 +65,11 @@ TEST_F(Inbox, OfTwoTakersOneWins) {
     auto b = make_share();
     std::vector<int> won_a(files_dropped);
     std::vector<int> won_b(files_dropped);
-    const auto race = [](share::Share& one, const WriterId& writer, std::vector<int>& won, std::uint64_t salt) {
+    const auto race = [](share::Share& one, const WriterId& writer, std::vector<int>& won,
+                         std::uint64_t salt) {
         for (std::uint64_t i = 0; i < files_dropped; ++i) {
-            const auto taken = one.inbox().take("j" + std::to_string(i) + ".json", writer, job_id(i * 2 + salt));
+            const auto taken =
+                one.inbox().take("j" + std::to_string(i) + ".json", writer, job_id(i * 2 + salt));
             ASSERT_TRUE(taken || taken.error().code == Code::not_found) << taken.error().message;
             won[i] = taken ? 1 : 0;
         }
@@ -75,7 +81,8 @@ TEST_F(Inbox, OfTwoTakersOneWins) {
     for (std::uint64_t i = 0; i < files_dropped; ++i) {
         EXPECT_EQ(won_a[i] + won_b[i], 1) << i;
     }
-    EXPECT_EQ(a->inbox().taken(alpha).value().size() + a->inbox().taken(beta).value().size(), files_dropped);
+    EXPECT_EQ(a->inbox().taken(alpha).value().size() + a->inbox().taken(beta).value().size(),
+              files_dropped);
 }
 
 TEST_F(Inbox, ALostReplyOfTheRenameIsStillATake) {
@@ -108,9 +115,11 @@ TEST_F(Inbox, HostileNamesAreRefusedAndLinksNotFollowed) {
     for (const std::string name : {"../x.json", "a/b.json", ".a.json", "plain", "", ".json"}) {
         EXPECT_EQ(a->inbox().take(name, alpha, job_id(1)).error().code, Code::invalid) << name;
     }
-    EXPECT_EQ(a->inbox().take("a.json", WriterId("../../etc"), job_id(1)).error().code, Code::invalid);
+    EXPECT_EQ(a->inbox().take("a.json", WriterId("../../etc"), job_id(1)).error().code,
+              Code::invalid);
     std::filesystem::create_directories(at("queue/ingest/alpha.worker"));
-    std::filesystem::create_symlink("/etc/passwd", at("queue/ingest/alpha.worker/" + job_id(1).text() + "-a.json"));
+    std::filesystem::create_symlink(
+        "/etc/passwd", at("queue/ingest/alpha.worker/" + job_id(1).text() + "-a.json"));
     EXPECT_TRUE(a->inbox().taken(alpha).value().empty());
     EXPECT_FALSE(a->inbox().read_taken(alpha, {job_id(1), "a.json"}, 65536));
 }

@@ -30,15 +30,19 @@ TEST_F(Log, PutGetLength) {
     EXPECT_EQ(as_text(one->log().get(alpha, segment, Offset(7), 100).value()), "hi");
     EXPECT_TRUE(one->log().get(alpha, segment, Offset(100), 10).value().empty());
     EXPECT_EQ(one->log().segments(alpha).value(), std::vector<std::string>{segment});
-    EXPECT_EQ(one->log().get(alpha, "0000000001-0000000002.rlog", Offset(0), 1).error().code, Code::not_found);
+    EXPECT_EQ(one->log().get(alpha, "0000000001-0000000002.rlog", Offset(0), 1).error().code,
+              Code::not_found);
 }
 
 TEST_F(Log, OnlyOurNames) {
     auto one = make_share();
-    for (const std::string name : {"x.rlog", "../0000000001-0000000001.rlog", "1-1.rlog", "0000000001-0000000001.rlo"}) {
-        EXPECT_EQ(one->log().put(alpha, name, Offset(0), as_bytes("x")).error().code, Code::invalid) << name;
+    for (const std::string name :
+         {"x.rlog", "../0000000001-0000000001.rlog", "1-1.rlog", "0000000001-0000000001.rlo"}) {
+        EXPECT_EQ(one->log().put(alpha, name, Offset(0), as_bytes("x")).error().code, Code::invalid)
+            << name;
     }
-    EXPECT_EQ(one->log().put(WriterId(".."), segment, Offset(0), as_bytes("x")).error().code, Code::invalid);
+    EXPECT_EQ(one->log().put(WriterId(".."), segment, Offset(0), as_bytes("x")).error().code,
+              Code::invalid);
     ASSERT_TRUE(one->log().put(alpha, segment, Offset(0), as_bytes("x")));
     std::filesystem::create_directory(at("log/UPPER"));
     std::filesystem::create_directory(at("log/lost+found"));
@@ -67,7 +71,8 @@ TEST_F(Log, HeadIsTheGreatestValidSlot) {
                             at("log/alpha.worker/0000000005.head.beta.worker"));
     EXPECT_EQ(one->log().head(alpha).value()->counter, 9U);
     // A HEAD under another number does not.
-    std::filesystem::copy(at("log/alpha.worker/0000000002.head"), at("log/alpha.worker/0000000009.head"));
+    std::filesystem::copy(at("log/alpha.worker/0000000002.head"),
+                          at("log/alpha.worker/0000000009.head"));
     EXPECT_EQ(one->log().head(alpha).value()->incarnation, Incarnation(5));
 }
 
@@ -111,7 +116,8 @@ TEST_F(Log, AnIncarnationHasOneHolder) {
     EXPECT_EQ(seen_a, seen_b);
     EXPECT_EQ(a->log().greatest_incarnation(alpha).value(), Incarnation(numbers));
     EXPECT_EQ(a->log().greatest_incarnation(WriterId("beta.worker")).value(), Incarnation(0));
-    EXPECT_EQ(files.list(at("log/alpha.worker")).value().size(), numbers);  // no private names are left
+    EXPECT_EQ(files.list(at("log/alpha.worker")).value().size(),
+              numbers);  // no private names are left
 }
 
 TEST_F(Log, ALostReplyOfTheIncarnationsLinkIsAWin) {
@@ -122,7 +128,8 @@ TEST_F(Log, ALostReplyOfTheIncarnationsLinkIsAWin) {
     EXPECT_EQ(one->log().claim_incarnation(alpha, Incarnation(1), mine).value(), mine);
     EXPECT_EQ(one->log().claim_incarnation(alpha, Incarnation(1), mine).value(), mine);
     write_text(at("log/alpha.worker/0000000002.claim"), "garbage");
-    EXPECT_EQ(one->log().claim_incarnation(alpha, Incarnation(2), mine).error().code, Code::corrupt);
+    EXPECT_EQ(one->log().claim_incarnation(alpha, Incarnation(2), mine).error().code,
+              Code::corrupt);
 }
 
 }  // namespace

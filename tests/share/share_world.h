@@ -23,7 +23,8 @@ namespace reeve::testing {
 class TempDir {
 public:
     TempDir() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "reeve-test-XXXXXX").string();
+        std::string pattern =
+            (std::filesystem::temp_directory_path() / "reeve-test-XXXXXX").string();
         path_ = ::mkdtemp(pattern.data());
     }
     ~TempDir() {
@@ -94,9 +95,13 @@ public:
     Status make_dirs(const std::string& path) override { return real_.make_dirs(path); }
     Status remove_dir(const std::string& path) override { return real_.remove_dir(path); }
     Status sync_dir(const std::string& path) override { return real_.sync_dir(path); }
-    Result<std::vector<env::DirEntry>> list(const std::string& path) override { return real_.list(path); }
+    Result<std::vector<env::DirEntry>> list(const std::string& path) override {
+        return real_.list(path);
+    }
     Result<env::FileInfo> info(const std::string& path) override { return real_.info(path); }
-    Result<std::uint64_t> free_bytes(const std::string& path) override { return real_.free_bytes(path); }
+    Result<std::uint64_t> free_bytes(const std::string& path) override {
+        return real_.free_bytes(path);
+    }
 
 private:
     runtime::PosixFileSystem real_;

@@ -98,9 +98,11 @@ TEST_F(Tree, TheIdentityIsLookedAtAgainAfterASecond) {
 TEST_F(Tree, CreateIsRepeatableAndRefusesAnotherCluster) {
     EXPECT_TRUE(share::DirShare::create(files, root(), cluster_id(7), "again"));
     EXPECT_NE(read_text(at("reeve-cluster.json")).find("home \\\"lab\\\""), std::string::npos);
-    EXPECT_EQ(share::DirShare::create(files, root(), cluster_id(8), "other").error().code, Code::conflict);
+    EXPECT_EQ(share::DirShare::create(files, root(), cluster_id(8), "other").error().code,
+              Code::conflict);
     write_text(at("reeve-cluster.json"), "{}");
-    EXPECT_EQ(share::DirShare::create(files, root(), cluster_id(7), "home").error().code, Code::corrupt);
+    EXPECT_EQ(share::DirShare::create(files, root(), cluster_id(7), "home").error().code,
+              Code::corrupt);
     EXPECT_EQ(make_share()->identity().check().error().code, Code::corrupt);
 }
 
@@ -108,24 +110,30 @@ TEST_F(Tree, ObjectsAreReplacedWholeOrGrown) {
     auto one = make_share();
     ASSERT_TRUE(one->objects().put("results/2026-11-24/j/a1/result.json", as_bytes("one")));
     ASSERT_TRUE(one->objects().put("results/2026-11-24/j/a1/result.json", as_bytes("two")));
-    EXPECT_EQ(as_text(one->objects().get("results/2026-11-24/j/a1/result.json", 100).value()), "two");
-    ASSERT_TRUE(one->objects().put_at("results/2026-11-24/j/a1/stdout", Offset(0), as_bytes("abc"), false));
-    ASSERT_TRUE(one->objects().put_at("results/2026-11-24/j/a1/stdout", Offset(3), as_bytes("def"), true));
+    EXPECT_EQ(as_text(one->objects().get("results/2026-11-24/j/a1/result.json", 100).value()),
+              "two");
+    ASSERT_TRUE(
+        one->objects().put_at("results/2026-11-24/j/a1/stdout", Offset(0), as_bytes("abc"), false));
+    ASSERT_TRUE(
+        one->objects().put_at("results/2026-11-24/j/a1/stdout", Offset(3), as_bytes("def"), true));
     EXPECT_EQ(as_text(one->objects().get("results/2026-11-24/j/a1/stdout", 100).value()), "abcdef");
     EXPECT_EQ(one->objects().get("results/2026-11-24/j/a1/stdout", 5).error().code, Code::full);
     EXPECT_TRUE(one->objects().remove("results/2026-11-24/j/a1/stdout"));
-    EXPECT_EQ(one->objects().get("results/2026-11-24/j/a1/stdout", 5).error().code, Code::not_found);
+    EXPECT_EQ(one->objects().get("results/2026-11-24/j/a1/stdout", 5).error().code,
+              Code::not_found);
 }
 
 TEST_F(Tree, NothingEscapesTheRoot) {
     auto one = make_share();
     const auto text = as_bytes("x");
-    for (const std::string name : {"../x", "results/../../x", "/etc/x", "results//x", "results/.x", "results", "",
-                                   "log/alpha.worker/x", "queue/claims/00/x", "results/a b", "status/"}) {
+    for (const std::string name :
+         {"../x", "results/../../x", "/etc/x", "results//x", "results/.x", "results", "",
+          "log/alpha.worker/x", "queue/claims/00/x", "results/a b", "status/"}) {
         EXPECT_EQ(one->objects().put(name, text).error().code, Code::invalid) << name;
         EXPECT_EQ(one->objects().get(name, 10).error().code, Code::invalid) << name;
     }
-    for (const std::string folder : {"claims", "incoming", "tickets/x", "ingest", "../log", "done/..", ""}) {
+    for (const std::string folder :
+         {"claims", "incoming", "tickets/x", "ingest", "../log", "done/..", ""}) {
         EXPECT_EQ(one->board().put(folder, "x.json", text).error().code, Code::invalid) << folder;
         EXPECT_EQ(one->board().list(folder).error().code, Code::invalid) << folder;
     }

@@ -38,8 +38,8 @@ void SparseBytes::read(std::uint64_t at, std::span<std::uint8_t> out) const {
         const auto from = std::max(start, at);
         const auto to = std::min({start + page_bytes, at + out.size(), size_});
         if (from < to) {
-            std::copy_n(page->second->begin() + static_cast<std::ptrdiff_t>(from - start), to - from,
-                        out.begin() + static_cast<std::ptrdiff_t>(from - at));
+            std::copy_n(page->second->begin() + static_cast<std::ptrdiff_t>(from - start),
+                        to - from, out.begin() + static_cast<std::ptrdiff_t>(from - at));
         }
     }
 }
@@ -52,11 +52,13 @@ void SparseBytes::write(std::uint64_t at, ByteView bytes) {
         const auto n = std::min<std::size_t>(bytes.size(), page_bytes - within);
         const auto piece = bytes.first(n);
         auto page = pages_.find(number);
-        if (page == pages_.end() && std::any_of(piece.begin(), piece.end(), [](auto b) { return b != 0; })) {
+        if (page == pages_.end() &&
+            std::any_of(piece.begin(), piece.end(), [](auto b) { return b != 0; })) {
             page = pages_.emplace(number, std::make_unique<Page>()).first;
         }
         if (page != pages_.end()) {
-            std::copy(piece.begin(), piece.end(), page->second->begin() + static_cast<std::ptrdiff_t>(within));
+            std::copy(piece.begin(), piece.end(),
+                      page->second->begin() + static_cast<std::ptrdiff_t>(within));
         }
         bytes = bytes.subspan(n);
         at += n;
@@ -68,8 +70,8 @@ void SparseBytes::resize(std::uint64_t bytes) {
         pages_.erase(pages_.lower_bound((bytes + page_bytes - 1) / page_bytes), pages_.end());
         const auto last = pages_.find(bytes / page_bytes);
         if (last != pages_.end()) {
-            std::fill(last->second->begin() + static_cast<std::ptrdiff_t>(bytes % page_bytes), last->second->end(),
-                      std::uint8_t{0});
+            std::fill(last->second->begin() + static_cast<std::ptrdiff_t>(bytes % page_bytes),
+                      last->second->end(), std::uint8_t{0});
         }
     }
     size_ = bytes;
@@ -83,7 +85,8 @@ std::vector<std::uint64_t> SparseBytes::pages_from(std::uint64_t at) const {
     return out;
 }
 
-Disk::Disk(bool durable_names, std::uint64_t device) : names_at_once_(durable_names), device_(device) {
+Disk::Disk(bool durable_names, std::uint64_t device)
+    : names_at_once_(durable_names), device_(device) {
     inodes_[root_inode].kind = env::FileKind::directory;
 }
 
@@ -170,9 +173,7 @@ Result<InodeId> Disk::open(const std::string& path, env::OpenMode mode, WallTime
     return file;
 }
 
-std::uint64_t Disk::size(InodeId file) const {
-    return inodes_.at(file).seen.size();
-}
+std::uint64_t Disk::size(InodeId file) const { return inodes_.at(file).seen.size(); }
 
 std::size_t Disk::read(InodeId file, std::uint64_t at, std::span<std::uint8_t> out) const {
     const auto& seen = inodes_.at(file).seen;
@@ -271,9 +272,7 @@ void Disk::survive(Inode& file, std::optional<CacheId> cache, Random& random) {
     }
 }
 
-void Disk::fail_sync(InodeId id, Random& random) {
-    survive(inodes_.at(id), std::nullopt, random);
-}
+void Disk::fail_sync(InodeId id, Random& random) { survive(inodes_.at(id), std::nullopt, random); }
 
 void Disk::lose_cache(CacheId cache, Random& random) {
     for (auto& [id, inode] : inodes_) {
@@ -396,7 +395,8 @@ Status Disk::sync_dir(const std::string& path) {
     std::vector<bool> chosen(pending_.size());
     for (auto i = pending_.size(); i-- > 0;) {
         const auto& op = pending_[i];
-        chosen[i] = std::any_of(op.begin(), op.end(), [&](const Change& c) { return dirs.contains(c.dir); });
+        chosen[i] = std::any_of(op.begin(), op.end(),
+                                [&](const Change& c) { return dirs.contains(c.dir); });
         if (chosen[i]) {
             std::for_each(op.begin(), op.end(), [&](const Change& c) { dirs.insert(c.dir); });
         }

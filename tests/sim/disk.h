@@ -1,22 +1,22 @@
 #pragma once
 
-// A file system in memory that knows what would survive. Pure: no time, no faults of its own; the world
-// decides when a call happens and when the power goes.
+// A file system in memory that knows what would survive. Pure: no time, no faults of its own; the
+// world decides when a call happens and when the power goes.
 //
-// Every file has two contents: what readers see and what is on the platter. A write changes the first
-// and marks its 512-byte sectors dirty; sync copies the dirty sectors to the second. Every directory
-// likewise has two tables of names, and a list of changes stands between them: create, link, rename and
-// remove are durable after a sync_dir of a directory they touch (with all earlier changes they depend
-// on), not before.
+// Every file has two contents: what readers see and what is on the platter. A write changes the
+// first and marks its 512-byte sectors dirty; sync copies the dirty sectors to the second. Every
+// directory likewise has two tables of names, and a list of changes stands between them: create,
+// link, rename and remove are durable after a sync_dir of a directory they touch (with all earlier
+// changes they depend on), not before.
 //
-// crash() is what a power cut leaves. Each dirty sector is there or not, by the seed: all of a file's,
-// none, or each by itself (a torn write; one sector is never torn); where a new length survives and the
-// data do not, zeros stand. Of the names that were not synced either a prefix survives (a journal) or
-// any subset (no journal); one change is all or nothing (a rename never loses both names). What is
-// seen afterwards is what the platter holds.
+// crash() is what a power cut leaves. Each dirty sector is there or not, by the seed: all of a
+// file's, none, or each by itself (a torn write; one sector is never torn); where a new length
+// survives and the data do not, zeros stand. Of the names that were not synced either a prefix
+// survives (a journal) or any subset (no journal); one change is all or nothing (a rename never
+// loses both names). What is seen afterwards is what the platter holds.
 //
-// Files are sparse: pages that were never written, or only with zeros, cost nothing, so a log segment
-// of its full pre-sized length is cheap.
+// Files are sparse: pages that were never written, or only with zeros, cost nothing, so a log
+// segment of its full pre-sized length is cheap.
 
 #include <array>
 #include <cstdint>
@@ -46,7 +46,8 @@ public:
     void read(std::uint64_t at, std::span<std::uint8_t> out) const;  // zeros beyond the end
     void write(std::uint64_t at, ByteView bytes);                    // grows
     void resize(std::uint64_t bytes);
-    std::vector<std::uint64_t> pages_from(std::uint64_t at) const;  // offsets of pages at or after `at`
+    std::vector<std::uint64_t> pages_from(
+        std::uint64_t at) const;  // offsets of pages at or after `at`
     static constexpr std::uint64_t page_bytes = 4096;
 
 private:
@@ -57,7 +58,8 @@ private:
 
 class Disk {
 public:
-    /// `durable_names`: a server that commits a name before it answers (NFS). `device` tells disks apart.
+    /// `durable_names`: a server that commits a name before it answers (NFS). `device` tells disks
+    /// apart.
     Disk(bool durable_names, std::uint64_t device);
 
     // Errors are those of env::FileSystem; paths are absolute within this disk.

@@ -15,9 +15,7 @@ Bytes content(const Disk& disk, InodeId file) {
     return out;
 }
 
-Bytes filled(std::size_t n, std::uint8_t with) {
-    return Bytes(n, with);
-}
+Bytes filled(std::size_t n, std::uint8_t with) { return Bytes(n, with); }
 
 InodeId file_of(Disk& disk, const std::string& path) {
     return disk.open(path, env::OpenMode::create, now).value();
@@ -36,7 +34,8 @@ TEST(Disk, WhatWasSyncedSurvivesEveryCrash) {
         ASSERT_TRUE(disk.info("/a"));
         const auto after = content(disk, file);
         ASSERT_GE(after.size(), 5000U);
-        EXPECT_TRUE(std::all_of(after.begin(), after.begin() + 5000, [](auto b) { return b == 1; }));
+        EXPECT_TRUE(
+            std::all_of(after.begin(), after.begin() + 5000, [](auto b) { return b == 1; }));
     }
 }
 

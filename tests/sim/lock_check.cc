@@ -40,8 +40,6 @@ int __wrap_pthread_mutex_unlock(pthread_mutex_t* mutex) {
 
 namespace reeve::sim {
 
-int locks_held() {
-    return held;
-}
+int locks_held() { return held; }
 
 }  // namespace reeve::sim

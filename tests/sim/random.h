@@ -35,10 +35,12 @@ public:
     std::uint64_t below(std::uint64_t bound) { return bound == 0 ? 0 : next() % bound; }
     /// In [least, most].
     std::int64_t between(std::int64_t least, std::int64_t most) {
-        return least + static_cast<std::int64_t>(below(static_cast<std::uint64_t>(most - least) + 1));
+        return least +
+               static_cast<std::int64_t>(below(static_cast<std::uint64_t>(most - least) + 1));
     }
     bool coin() { return (next() >> 63) != 0; }
-    /// True `permille` times in a thousand. Draws nothing for 0, so a fault class that is off costs nothing.
+    /// True `permille` times in a thousand. Draws nothing for 0, so a fault class that is off costs
+    /// nothing.
     bool chance(std::uint32_t permille) { return permille != 0 && below(1000) < permille; }
 
 private:

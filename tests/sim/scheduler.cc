@@ -61,7 +61,8 @@ struct Scheduler::Task {
     std::uint32_t calls_while_unwinding = 0;
 };
 
-Scheduler::Scheduler(std::uint64_t seed, Backend backend) : seed_(seed), backend_(backend), random_(seed) {}
+Scheduler::Scheduler(std::uint64_t seed, Backend backend)
+    : seed_(seed), backend_(backend), random_(seed) {}
 
 Scheduler::~Scheduler() {
     kill_all();
@@ -78,7 +79,8 @@ TaskId Scheduler::spawn(GroupId group, const std::string& name, std::function<vo
     task->name = name;
     task->wake = now_;
     // A process that is being killed starts nothing; what it hands to the stage lives on.
-    task->killed = failed() || (current_ != nullptr && current_->killed && current_->group == group);
+    task->killed =
+        failed() || (current_ != nullptr && current_->killed && current_->group == group);
     task->strand = make_strand(backend_, [this, raw, run = std::move(body)] { root(*raw, run); });
     tasks_.push_back(std::move(task));
     return raw->id;
@@ -125,7 +127,8 @@ void Scheduler::step(Task& task) {
 }
 
 Scheduler::Task* Scheduler::pick_killed() {
-    const auto it = std::find_if(tasks_.rbegin(), tasks_.rend(), [](const auto& t) { return t->killed; });
+    const auto it =
+        std::find_if(tasks_.rbegin(), tasks_.rend(), [](const auto& t) { return t->killed; });
     return it == tasks_.rend() ? nullptr : it->get();
 }
 
@@ -190,7 +193,8 @@ bool Scheduler::park(MonoTime deadline, std::string_view what) {
     CHECK(current_ != nullptr);
     auto& task = *current_;
     task.unparked = false;
-    const auto cost = deadline == MonoTime::never() ? Duration(0) : std::max(deadline - now_, Duration(0));
+    const auto cost =
+        deadline == MonoTime::never() ? Duration(0) : std::max(deadline - now_, Duration(0));
     if (!task.unwinding && deadline == MonoTime::never()) {
         task.wake = MonoTime::never();
         task.stands_in = what;
@@ -232,7 +236,8 @@ void Scheduler::kill(GroupId group) {
 }
 
 bool Scheduler::has_tasks(GroupId group) const {
-    return std::any_of(tasks_.begin(), tasks_.end(), [&](const auto& t) { return t->group == group; });
+    return std::any_of(tasks_.begin(), tasks_.end(),
+                       [&](const auto& t) { return t->group == group; });
 }
 
 void Scheduler::kill_all() {
@@ -256,13 +261,15 @@ void Scheduler::fail(const std::string& why) {
 std::string Scheduler::waiting_list() const {
     std::string out;
     for (const auto& task : tasks_) {
-        out += "\n  " + task->name + " stands in " + task->stands_in + " until " + text_of(task->wake);
+        out +=
+            "\n  " + task->name + " stands in " + task->stands_in + " until " + text_of(task->wake);
     }
     return out;
 }
 
 std::string Scheduler::report() const {
-    std::string out = "seed " + std::to_string(seed_) + " (REEVE_SIM_SEED=" + std::to_string(seed_) +
+    std::string out = "seed " + std::to_string(seed_) +
+                      " (REEVE_SIM_SEED=" + std::to_string(seed_) +
                       " runs only this one; REEVE_SIM_TRACE=1 prints every call)\n" +
                       failure_.value_or("no failure of the scheduler") + "\nlast calls:\n";
     for (const auto& line : trace_.tail()) {

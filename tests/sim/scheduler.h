@@ -2,20 +2,20 @@
 
 // The baton scheduler: all tasks of all simulated nodes, one at a time, in virtual time.
 //
-// A task runs until it calls env; there the scheduler decides, by a generator that knows nothing but
-// the seed, how long the call takes and who runs next. Time is a number: it moves to the next moment at
-// which somebody can run, so a ten second timeout takes no time. A task may be run later than it could
-// have been (a loaded machine does that), never earlier. The same seed gives the same run, with fibers
-// and with threads.
+// A task runs until it calls env; there the scheduler decides, by a generator that knows nothing
+// but the seed, how long the call takes and who runs next. Time is a number: it moves to the next
+// moment at which somebody can run, so a ten second timeout takes no time. A task may be run later
+// than it could have been (a loaded machine does that), never earlier. The same seed gives the same
+// run, with fibers and with threads.
 //
 // A killed task (its process died) is resumed once more: the env call in which it stands throws
-// env::Killed, so its destructors run; no time passes and nobody else runs until all tasks of the group
-// have unwound, the latest spawned first, so that what an earlier task owns outlives those that use it.
-// Inside those destructors env calls do nothing and report failure.
+// env::Killed, so its destructors run; no time passes and nobody else runs until all tasks of the
+// group have unwound, the latest spawned first, so that what an earlier task owns outlives those
+// that use it. Inside those destructors env calls do nothing and report failure.
 //
-// A run fails, with a sentence, when nobody can ever run again (each task is listed with what it waits
-// for), when it takes more than the allowed number of steps, when a task throws anything else, or when
-// a task holds a mutex across an env call. After a failure all tasks are killed.
+// A run fails, with a sentence, when nobody can ever run again (each task is listed with what it
+// waits for), when it takes more than the allowed number of steps, when a task throws anything
+// else, or when a task holds a mutex across an env call. After a failure all tasks are killed.
 
 #include <cstdint>
 #include <functional>
@@ -45,7 +45,8 @@ struct TaskId {
 };
 
 struct Outcome {
-    std::optional<std::string> failure;  // nothing: every task has ended by itself or was killed by the test
+    std::optional<std::string>
+        failure;  // nothing: every task has ended by itself or was killed by the test
     std::uint64_t digest = 0;
     std::uint64_t steps = 0;
     MonoTime end;
@@ -77,9 +78,9 @@ public:
 
     // From a task.
 
-    /// A point: `cost` passes, others run. `what` is shown when the task stands there for good. True
-    /// when the task lives on; false when it was killed meanwhile: then the caller calls die(). Also
-    /// false, at once, in a task that is unwinding: die() then returns.
+    /// A point: `cost` passes, others run. `what` is shown when the task stands there for good.
+    /// True when the task lives on; false when it was killed meanwhile: then the caller calls
+    /// die(). Also false, at once, in a task that is unwinding: die() then returns.
     bool pass(Duration cost, std::string_view what);
     /// Throws env::Killed in a task that has been killed and is not yet unwinding.
     void die();
@@ -87,7 +88,8 @@ public:
     bool enter(Duration cost, std::string_view what);
     /// Stands until unpark() or the deadline: true when unparked. Like enter() when killed.
     bool park(MonoTime deadline, std::string_view what);
-    /// The running task has been killed and does not know it yet: pass() was false for the first time.
+    /// The running task has been killed and does not know it yet: pass() was false for the first
+    /// time.
     bool dying() const;
     TaskId current() const;
     void unpark(TaskId task);

@@ -10,7 +10,8 @@
 namespace reeve::sim {
 namespace {
 
-/// Three processes that sleep, write, read and post to each other's tasks: enough to differ by seed.
+/// Three processes that sleep, write, read and post to each other's tasks: enough to differ by
+/// seed.
 Outcome busy_run(std::uint64_t seed, Backend backend) {
     Scheduler scheduler(seed, backend);
     World world(scheduler, Faults::of(scheduler.random()));
@@ -20,7 +21,8 @@ Outcome busy_run(std::uint64_t seed, Backend backend) {
             const auto box = std::make_shared<env::Mailbox<int>>(env.tasks, 100);
             env.tasks.spawn("reader", [box, &env] {
                 for (int got = 0; got < 20;) {
-                    got += static_cast<int>(box->take_all(env.clock.mono_now() + seconds(1)).size());
+                    got +=
+                        static_cast<int>(box->take_all(env.clock.mono_now() + seconds(1)).size());
                 }
             });
             for (int i = 0; i < 20; ++i) {
@@ -32,7 +34,8 @@ Outcome busy_run(std::uint64_t seed, Backend backend) {
             }
         });
     }
-    scheduler.spawn(stage_group, "chaos", [&] { world.sleep(milliseconds(scheduler.random().between(1, 50))); });
+    scheduler.spawn(stage_group, "chaos",
+                    [&] { world.sleep(milliseconds(scheduler.random().between(1, 50))); });
     return scheduler.run();
 }
 

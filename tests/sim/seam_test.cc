@@ -1,11 +1,12 @@
 // The seam proved: two writers and a crash, written against env::FileSystem alone.
 //
-// Each writer has two tasks. `main` appends records to a local file, each followed by a sync, and posts
-// its number to `claimer`, which claims the name of that number on the NAS by link-then-look. Both
-// writers want all names. One of them is killed, or its machine loses power, at some point, and is
-// started again. Whatever the seed injects:
+// Each writer has two tasks. `main` appends records to a local file, each followed by a sync, and
+// posts its number to `claimer`, which claims the name of that number on the NAS by link-then-look.
+// Both writers want all names. One of them is killed, or its machine loses power, at some point,
+// and is started again. Whatever the seed injects:
 //   every record whose append was acknowledged is read back by the next life (I1);
-//   every name has one winner: who believes to have won is who stands there, and nobody else does (I2).
+//   every name has one winner: who believes to have won is who stands there, and nobody else does
+//   (I2).
 // The same writers with a mistake built in are caught by some seed: the test tests itself.
 
 #include <gtest/gtest.h>
@@ -29,7 +30,7 @@ enum class Mistake { none, trusts_link, does_not_sync, does_not_sync_names };
 /// What the test knows from outside and the writers do not.
 struct Oracle {
     Mistake mistake = Mistake::none;
-    std::map<std::string, std::set<std::uint64_t>> acknowledged;    // node -> records
+    std::map<std::string, std::set<std::uint64_t>> acknowledged;      // node -> records
     std::map<std::string, std::map<int, bool>> believes_to_have_won;  // life -> name -> won
     std::vector<std::string> violations;
 };
@@ -51,7 +52,8 @@ std::set<std::uint64_t> records_in(const Bytes& file) {
     std::set<std::uint64_t> out;
     for (std::uint64_t at = 0; at + record_bytes <= file.size(); at += record_bytes) {
         const auto record = ByteView(file).subspan(at, record_bytes);
-        if (crc32c(record.first(record_bytes - 4)) == load_le<std::uint32_t>(record.data() + record_bytes - 4)) {
+        if (crc32c(record.first(record_bytes - 4)) ==
+            load_le<std::uint32_t>(record.data() + record_bytes - 4)) {
             out.insert(load_le<std::uint64_t>(record.data()));
         }
     }
@@ -76,8 +78,9 @@ public:
     /// A file ends at its first failure and the next append begins another.
     Status append(std::uint64_t n) {
         if (!file_) {
-            TRY_ASSIGN(file_, env_.files.open(dir_ + "/" + life_.id + "-" + std::to_string(++files_),
-                                              env::OpenMode::create_new));
+            TRY_ASSIGN(file_,
+                       env_.files.open(dir_ + "/" + life_.id + "-" + std::to_string(++files_),
+                                       env::OpenMode::create_new));
             if (mistake_ != Mistake::does_not_sync_names) {
                 TRY(env_.files.sync_dir(dir_));
             }
@@ -106,7 +109,8 @@ private:
 
 class Claimer {
 public:
-    Claimer(env::Env& env, const Life& life) : env_(env), life_(life), ticket_("/nas/tickets/" + life.id) {}
+    Claimer(env::Env& env, const Life& life)
+        : env_(env), life_(life), ticket_("/nas/tickets/" + life.id) {}
 
     void prepare() {
         while (!env_.files.replace_file(ticket_, as_bytes(life_.id), true)) {
@@ -152,13 +156,15 @@ void claim_names(env::Env& env, const Life& life, env::Mailbox<int>& box, Oracle
 
 void writer(env::Env& env, const Life& life, Oracle& oracle) {
     const auto box = std::make_shared<env::Mailbox<int>>(env.tasks, names + 1);
-    env.tasks.spawn("claimer", [&env, life, box, &oracle] { claim_names(env, life, *box, oracle); });
+    env.tasks.spawn("claimer",
+                    [&env, life, box, &oracle] { claim_names(env, life, *box, oracle); });
     RecordLog log(env, life, oracle.mistake);
     auto before = log.recover();
     ASSERT_TRUE(before) << before.error().message;
     for (const auto n : oracle.acknowledged[life.node]) {
         if (!before->contains(n)) {
-            oracle.violations.push_back(life.id + " lost the acknowledged record " + std::to_string(n));
+            oracle.violations.push_back(life.id + " lost the acknowledged record " +
+                                        std::to_string(n));
         }
     }
     for (int name = 0; name < names; ++name) {
@@ -186,7 +192,8 @@ void chaos(World& world, std::map<std::string, Process*>& alive, Node& victim,
 }
 
 std::string holder_of(World& world, int name) {
-    const auto file = world.nas().open("/nas/claims/" + std::to_string(name), env::OpenMode::read, WallTime{});
+    const auto file =
+        world.nas().open("/nas/claims/" + std::to_string(name), env::OpenMode::read, WallTime{});
     Bytes bytes(file ? world.nas().size(*file) : 0);
     if (file) {
         world.nas().read(*file, 0, bytes);
@@ -199,8 +206,9 @@ void check_claims(World& world, Oracle& oracle) {
         for (const auto& [name, won] : names_of_life) {
             const auto holder = holder_of(world, name);
             if (won != (holder == life)) {
-                oracle.violations.push_back(life + (won ? " believes to have won " : " does not know that it won ") +
-                                            std::to_string(name) + ", held by '" + holder + "'");
+                oracle.violations.push_back(
+                    life + (won ? " believes to have won " : " does not know that it won ") +
+                    std::to_string(name) + ", held by '" + holder + "'");
             }
         }
     }
@@ -217,7 +225,8 @@ struct Run {
     std::string report;
 };
 
-Run two_writers_and_a_crash(std::uint64_t seed, Backend backend, Mistake mistake, Coverage& coverage) {
+Run two_writers_and_a_crash(std::uint64_t seed, Backend backend, Mistake mistake,
+                            Coverage& coverage) {
     Scheduler scheduler(seed, backend);
     auto faults = Faults::of(scheduler.random());
     faults.outage_within_ns = 100'000'000;
@@ -229,7 +238,8 @@ Run two_writers_and_a_crash(std::uint64_t seed, Backend backend, Mistake mistake
     std::map<std::string, Process*> alive;
     const auto start = [&](Node& node, std::uint64_t number) {
         const Life life{node.name, node.name + "-" + std::to_string(number), number};
-        alive[node.name] = &world.start(node, "worker", [life, &oracle](env::Env& env) { writer(env, life, oracle); });
+        alive[node.name] = &world.start(
+            node, "worker", [life, &oracle](env::Env& env) { writer(env, life, oracle); });
     };
     auto& nova = world.add_node("nova", -300);
     auto& orion = world.add_node("orion", 1200);
@@ -250,11 +260,13 @@ TEST(Seam, TwoWritersAndACrashHaveOneWinnerANameAndLoseNoRecord) {
     const auto all = seeds(200);
     for (const auto seed : all) {
         const auto run = two_writers_and_a_crash(seed, Backend::fibers, Mistake::none, coverage);
-        ASSERT_TRUE(run.violations.empty()) << testing::PrintToString(run.violations) << "\n" << run.report;
+        ASSERT_TRUE(run.violations.empty()) << testing::PrintToString(run.violations) << "\n"
+                                            << run.report;
     }
     if (enough_for_coverage(all.size())) {
-        for (const auto* what : {"kill", "crash", "lost reply", "nas io, done", "nas io, not done", "nas io, done later",
-                                 "nas slow", "local sync failed", "request outlives its sender"}) {
+        for (const auto* what : {"kill", "crash", "lost reply", "nas io, done", "nas io, not done",
+                                 "nas io, done later", "nas slow", "local sync failed",
+                                 "request outlives its sender"}) {
             EXPECT_GT(coverage[what], 0U) << "never happened: " << what;
         }
     }
@@ -266,20 +278,27 @@ TEST_P(BuiltInMistake, IsCaught) {
     Coverage ignored;
     std::size_t caught = 0;
     for (std::uint64_t seed = 1; seed <= 200; ++seed) {
-        caught += two_writers_and_a_crash(seed, Backend::fibers, GetParam(), ignored).violations.empty() ? 0U : 1U;
+        caught +=
+            two_writers_and_a_crash(seed, Backend::fibers, GetParam(), ignored).violations.empty()
+                ? 0U
+                : 1U;
     }
     EXPECT_GT(caught, 10U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seam, BuiltInMistake,
-                         testing::Values(Mistake::trusts_link, Mistake::does_not_sync, Mistake::does_not_sync_names));
+                         testing::Values(Mistake::trusts_link, Mistake::does_not_sync,
+                                         Mistake::does_not_sync_names));
 
 TEST(Seam, ASeedEndsTheSameOnFibersAndOnThreads) {
     Coverage ignored;
     for (const auto seed : seeds(10)) {
-        const auto fibers = two_writers_and_a_crash(seed, Backend::fibers, Mistake::none, ignored).outcome;
-        const auto again = two_writers_and_a_crash(seed, Backend::fibers, Mistake::none, ignored).outcome;
-        const auto threads = two_writers_and_a_crash(seed, Backend::threads, Mistake::none, ignored).outcome;
+        const auto fibers =
+            two_writers_and_a_crash(seed, Backend::fibers, Mistake::none, ignored).outcome;
+        const auto again =
+            two_writers_and_a_crash(seed, Backend::fibers, Mistake::none, ignored).outcome;
+        const auto threads =
+            two_writers_and_a_crash(seed, Backend::threads, Mistake::none, ignored).outcome;
         EXPECT_EQ(fibers.digest, again.digest) << "seed " << seed;
         EXPECT_EQ(fibers.digest, threads.digest) << "seed " << seed;
         EXPECT_EQ(fibers.steps, threads.steps) << "seed " << seed;

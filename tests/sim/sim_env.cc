@@ -9,19 +9,19 @@ constexpr std::size_t telemetry_lines = 200;
 constexpr std::int64_t boot_mono_ns = 1'000'000'000;  // so that a monotonic time is never 0
 constexpr std::int64_t instant_ns = 2'000;
 
-Error gone() {
-    return Error{Code::cancelled, "this process has been killed"};
-}
+Error gone() { return Error{Code::cancelled, "this process has been killed"}; }
 
 }  // namespace
 
 WallTime SimClock::wall_now() {
-    process_.scheduler().enter(Duration(process_.world().random().between(0, instant_ns)), "wall_now");
+    process_.scheduler().enter(Duration(process_.world().random().between(0, instant_ns)),
+                               "wall_now");
     return process_.world().true_time() + milliseconds(process_.node().wall_offset_ms);
 }
 
 MonoTime SimClock::mono_now() {
-    process_.scheduler().enter(Duration(process_.world().random().between(0, instant_ns)), "mono_now");
+    process_.scheduler().enter(Duration(process_.world().random().between(0, instant_ns)),
+                               "mono_now");
     return process_.to_mono(process_.scheduler().now());
 }
 
@@ -40,7 +40,8 @@ public:
 
     bool wait_until(MonoTime deadline) override {
         auto& scheduler = process_.scheduler();
-        if (!scheduler.enter(Duration(process_.world().random().between(0, instant_ns)), "wait_until")) {
+        if (!scheduler.enter(Duration(process_.world().random().between(0, instant_ns)),
+                             "wait_until")) {
             return false;
         }
         if (!notified_) {

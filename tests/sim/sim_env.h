@@ -1,8 +1,9 @@
 #pragma once
 
 // env::Env for one life of one program on one machine of a World. Every call is a point of the
-// scheduler: time passes, others run, the process may be killed there, and the faults of world.h happen.
-// Notifying a wait point, closing a file and telemetry are not points: they are what destructors do.
+// scheduler: time passes, others run, the process may be killed there, and the faults of world.h
+// happen. Notifying a wait point, closing a file and telemetry are not points: they are what
+// destructors do.
 
 #include <cstdint>
 #include <deque>
@@ -52,8 +53,12 @@ class SimTelemetry : public env::Telemetry {
 public:
     explicit SimTelemetry(Process& process) : process_(process) {}
     void log(env::Level level, std::string_view category, std::string_view message) override;
-    void count(std::string_view name, std::int64_t n) override { counters_[std::string(name)] += n; }
-    void observe(std::string_view name, double value) override { gauges_[std::string(name)] = value; }
+    void count(std::string_view name, std::int64_t n) override {
+        counters_[std::string(name)] += n;
+    }
+    void observe(std::string_view name, double value) override {
+        gauges_[std::string(name)] = value;
+    }
     void gauge(std::string_view name, double value) override { gauges_[std::string(name)] = value; }
 
     const std::deque<std::string>& lines() const { return lines_; }
@@ -121,12 +126,13 @@ public:
     MonoTime to_virtual(MonoTime mono) const;
     MonoTime to_mono(MonoTime at) const;
 
-    /// One call: time passes, then `effect` happens, then (on the NAS) the reply travels, or is lost.
+    /// One call: time passes, then `effect` happens, then (on the NAS) the reply travels, or is
+    /// lost.
     struct Call {
         std::string what;
         bool nas = false;
-        bool changes = false;             // may still be carried out after the death of the caller
-        bool may_be_late = false;         // may be carried out after an io error was reported
+        bool changes = false;      // may still be carried out after the death of the caller
+        bool may_be_late = false;  // may be carried out after an io error was reported
         std::optional<Code> lie = std::nullopt;  // what the second answer says after a lost reply
         std::int64_t most_local_ns = 100'000;
     };

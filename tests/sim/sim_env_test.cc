@@ -22,7 +22,9 @@ protected:
     Process& program(Node& node, std::function<void(env::Env&)> main) {
         return world_->start(node, "worker", std::move(main));
     }
-    void stage(std::function<void()> body) { scheduler_->spawn(stage_group, "stage", std::move(body)); }
+    void stage(std::function<void()> body) {
+        scheduler_->spawn(stage_group, "stage", std::move(body));
+    }
     void run() {
         const auto outcome = scheduler_->run();
         ASSERT_FALSE(outcome.failure) << scheduler_->report();

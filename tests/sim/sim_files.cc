@@ -23,10 +23,11 @@ public:
 
     Result<std::size_t> read_at(Offset at, std::span<std::uint8_t> out) override {
         std::size_t n = 0;
-        TRY(process_.call({.what = text("read", at.v, out.size()), .nas = where_.nas}, [&]() -> Status {
-            n = where_.disk->read(inode_, at.v, out);
-            return ok();
-        }));
+        TRY(process_.call({.what = text("read", at.v, out.size()), .nas = where_.nas},
+                          [&]() -> Status {
+                              n = where_.disk->read(inode_, at.v, out);
+                              return ok();
+                          }));
         return n;
     }
 
@@ -82,7 +83,8 @@ public:
 
 private:
     std::string text(const char* verb, std::uint64_t at, std::uint64_t n) const {
-        return std::string(verb) + " " + where_.path + " " + std::to_string(at) + "+" + std::to_string(n);
+        return std::string(verb) + " " + where_.path + " " + std::to_string(at) + "+" +
+               std::to_string(n);
     }
     CacheId cache() const { return where_.nas ? process_.node().cache : 0; }
 
@@ -174,15 +176,18 @@ void SimFileSystem::remember_absent(const Where& where) {
 
 Status SimFileSystem::change_name(const std::string& what, const Where& to, std::optional<Code> lie,
                                   std::function<Status()> effect) {
-    auto done = process_.call({.what = what, .nas = to.nas, .changes = true, .may_be_late = true, .lie = lie}, effect);
+    auto done = process_.call(
+        {.what = what, .nas = to.nas, .changes = true, .may_be_late = true, .lie = lie}, effect);
     process_.node().absent_until.erase(to.path);
     return done;
 }
 
-Result<std::unique_ptr<env::File>> SimFileSystem::open(const std::string& path, env::OpenMode mode) {
+Result<std::unique_ptr<env::File>> SimFileSystem::open(const std::string& path,
+                                                       env::OpenMode mode) {
     TRY_ASSIGN(const auto at, where(path));
     const bool creates = mode == env::OpenMode::create || mode == env::OpenMode::create_new;
-    const auto lie = mode == env::OpenMode::create_new ? std::optional(Code::conflict) : std::nullopt;
+    const auto lie =
+        mode == env::OpenMode::create_new ? std::optional(Code::conflict) : std::nullopt;
     // Found by the effect, which may run after this call is over: then nobody looks.
     const auto inode = std::make_shared<InodeId>(0);
     const auto now = process_.world().true_time();
@@ -261,17 +266,20 @@ Status SimFileSystem::rename(const std::string& from, const std::string& to) {
 
 Status SimFileSystem::remove(const std::string& path) {
     TRY_ASSIGN(const auto at, where(path));
-    return change_name("remove " + path, at, Code::not_found, [at] { return at.disk->remove(at.path); });
+    return change_name("remove " + path, at, Code::not_found,
+                       [at] { return at.disk->remove(at.path); });
 }
 
 Status SimFileSystem::make_dirs(const std::string& path) {
     TRY_ASSIGN(const auto at, where(path));
-    return change_name("make_dirs " + path, at, std::nullopt, [at] { return at.disk->make_dirs(at.path); });
+    return change_name("make_dirs " + path, at, std::nullopt,
+                       [at] { return at.disk->make_dirs(at.path); });
 }
 
 Status SimFileSystem::remove_dir(const std::string& path) {
     TRY_ASSIGN(const auto at, where(path));
-    return change_name("remove_dir " + path, at, Code::not_found, [at] { return at.disk->remove_dir(at.path); });
+    return change_name("remove_dir " + path, at, Code::not_found,
+                       [at] { return at.disk->remove_dir(at.path); });
 }
 
 Status SimFileSystem::sync_dir(const std::string& path) {

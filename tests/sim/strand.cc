@@ -24,8 +24,8 @@ namespace {
 
 constexpr std::size_t stack_bytes = 512 * 1024;  // only pages that are touched cost memory
 
-/// The exceptions in flight are counted per thread by the C++ runtime; a fiber needs its own count, or
-/// two tasks that unwind one after the other would mix theirs.
+/// The exceptions in flight are counted per thread by the C++ runtime; a fiber needs its own count,
+/// or two tasks that unwind one after the other would mix theirs.
 class ExceptionState {
 public:
     void swap() {
@@ -36,7 +36,8 @@ public:
     }
 
 private:
-    static constexpr std::size_t bytes = sizeof(void*) + sizeof(unsigned int);  // Itanium C++ ABI 2.2.2
+    static constexpr std::size_t bytes =
+        sizeof(void*) + sizeof(unsigned int);  // Itanium C++ ABI 2.2.2
     std::array<unsigned char, bytes> saved_{};
 };
 
@@ -78,7 +79,8 @@ public:
     }
     void before_yield([[maybe_unused]] bool last) {
 #if defined(__SANITIZE_ADDRESS__)
-        __sanitizer_start_switch_fiber(last ? nullptr : &own_fake_, scheduler_bottom_, scheduler_size_);
+        __sanitizer_start_switch_fiber(last ? nullptr : &own_fake_, scheduler_bottom_,
+                                       scheduler_size_);
 #endif
 #if defined(__SANITIZE_THREAD__)
         __tsan_switch_to_fiber(scheduler_fiber_, 0);

@@ -11,8 +11,8 @@ enum class Backend {
     threads,  // one OS thread a task, one at a time: a debugger shows every stack. The same digest.
 };
 
-/// One stack that runs until it yields. resume() and yield() hand the baton over: exactly one of the
-/// scheduler and its strands runs at any time, whatever the backend.
+/// One stack that runs until it yields. resume() and yield() hand the baton over: exactly one of
+/// the scheduler and its strands runs at any time, whatever the backend.
 class Strand {
 public:
     virtual ~Strand() = default;  // only after the body has returned, or before the first resume

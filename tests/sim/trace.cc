@@ -17,13 +17,16 @@ struct Trace::Hash {
 };
 
 Trace::Trace(std::size_t keep)
-    : hash_(std::make_unique<Hash>()), keep_(keep), echo_(std::getenv("REEVE_SIM_TRACE") != nullptr) {}
+    : hash_(std::make_unique<Hash>()),
+      keep_(keep),
+      echo_(std::getenv("REEVE_SIM_TRACE") != nullptr) {}
 
 Trace::~Trace() = default;
 
 void Trace::add(MonoTime at, std::string_view who, std::string_view what) {
     char time[40];
-    std::snprintf(time, sizeof time, "%" PRId64 ".%09" PRId64 " ", at.ns / 1'000'000'000, at.ns % 1'000'000'000);
+    std::snprintf(time, sizeof time, "%" PRId64 ".%09" PRId64 " ", at.ns / 1'000'000'000,
+                  at.ns % 1'000'000'000);
     std::string line = time;
     line.append(who).append("  ").append(what);
     XXH3_64bits_update(hash_->state, line.data(), line.size());
@@ -38,8 +41,6 @@ void Trace::add(MonoTime at, std::string_view who, std::string_view what) {
     }
 }
 
-std::uint64_t Trace::digest() const {
-    return XXH3_64bits_digest(hash_->state);
-}
+std::uint64_t Trace::digest() const { return XXH3_64bits_digest(hash_->state); }
 
 }  // namespace reeve::sim

@@ -11,8 +11,9 @@
 
 namespace reeve::sim {
 
-/// What happened in a run: one line an env call, all of them in a running XXH3-64 digest, the last few
-/// kept to be shown. Two runs are the same run when their digests are equal. Under the baton: no locks.
+/// What happened in a run: one line an env call, all of them in a running XXH3-64 digest, the last
+/// few kept to be shown. Two runs are the same run when their digests are equal. Under the baton:
+/// no locks.
 class Trace {
 public:
     explicit Trace(std::size_t keep = 30);

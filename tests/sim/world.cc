@@ -28,9 +28,9 @@ Faults Faults::of(Random& random) {
 
 std::string Faults::text() const {
     return "faults permille: lost reply " + std::to_string(lost_reply_permille) + ", nas io " +
-           std::to_string(nas_io_permille) + ", slow " + std::to_string(nas_slow_permille) + ", stale absence " +
-           std::to_string(stale_absence_permille) + ", local sync " + std::to_string(local_sync_permille) +
-           ", outages " + std::to_string(outages);
+           std::to_string(nas_io_permille) + ", slow " + std::to_string(nas_slow_permille) +
+           ", stale absence " + std::to_string(stale_absence_permille) + ", local sync " +
+           std::to_string(local_sync_permille) + ", outages " + std::to_string(outages);
 }
 
 World::World(Scheduler& scheduler, Faults faults) : scheduler_(scheduler), faults_(faults) {
@@ -45,7 +45,8 @@ World::World(Scheduler& scheduler, Faults faults) : scheduler_(scheduler), fault
 World::~World() = default;
 
 Node& World::add_node(const std::string& name, std::int64_t wall_offset_ms) {
-    nodes_.push_back(std::make_unique<Node>(name, static_cast<CacheId>(nodes_.size() + 1), wall_offset_ms));
+    nodes_.push_back(
+        std::make_unique<Node>(name, static_cast<CacheId>(nodes_.size() + 1), wall_offset_ms));
     auto& node = *nodes_.back();
     CHECK(node.disk.make_dirs("/local/" + name));
     node.disk.settle();
@@ -90,9 +91,7 @@ void World::settle() {
     nas_.settle();
 }
 
-void World::sleep(Duration d) {
-    scheduler_.enter(d, "sleep");
-}
+void World::sleep(Duration d) { scheduler_.enter(d, "sleep"); }
 
 void World::wait_ended(const Process& process) {
     while (scheduler_.has_tasks(process.group())) {
@@ -102,9 +101,7 @@ void World::wait_ended(const Process& process) {
     }
 }
 
-WallTime World::true_time() const {
-    return WallTime{epoch_ms + scheduler_.now().ns / 1'000'000};
-}
+WallTime World::true_time() const { return WallTime{epoch_ms + scheduler_.now().ns / 1'000'000}; }
 
 Duration World::outage_left() const {
     Duration left(0);

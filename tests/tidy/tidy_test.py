@@ -176,7 +176,7 @@ FILE_CASES = (
     (plus("tests/wait.py", "\n\ndef run():\n" + LONG.replace(";", "") + "    step()\n"),
      ["tests/wait.py:8: length: function of 71 lines"]),
     (plus(ROUTER, "int a;\n" * 800), ["src/control/router.cc:801: length: file of 801 lines"]),
-    (plus(ROUTER, "int " + "a" * 117 + "\n"), ["src/control/router.cc:2: length: line of 121 columns"]),
+    (plus(ROUTER, "int " + "a" * 97 + "\n"), ["src/control/router.cc:2: length: line of 101 columns"]),
     ({"src/events/codec.h": "int x;\n"}, ["src/events/codec.h:1: pragma-once:"]),
     ({"src/events/old.cc": "", "src/events/old.h": "#pragma once\n"},
      ["src/events/old.cc:1: dead-file: no CMakeLists.txt", "src/events/old.h:1: dead-file: no file includes it"]),

@@ -47,9 +47,11 @@ std::uint64_t events_in(const projection::Cut& cut) {
 
 int Context::fail(const Failure& failure) const {
     if (options.json) {
-        const nlohmann::json document{{"type", "error"},         {"code", failure.code}, {"exit", failure.exit},
-                                      {"message", failure.message}, {"why", failure.why},   {"fix", failure.fix}};
-        fmt::print(stderr, "{}\n", document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+        const nlohmann::json document{{"type", "error"},      {"code", failure.code},
+                                      {"exit", failure.exit}, {"message", failure.message},
+                                      {"why", failure.why},   {"fix", failure.fix}};
+        fmt::print(stderr, "{}\n",
+                   document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
         return failure.exit;
     }
     fmt::print(stderr, "error: {}\n", failure.message);
@@ -125,9 +127,10 @@ Result<projection::Snapshot> Context::view() {
     return projection::Snapshot(std::move(transaction));
 }
 
-/// One request to one daemon. A request with an id is done once however often it is sent, so it is sent
-/// again when the daemon died under it.
-Result<Bytes> call_until_known(const std::string& socket, const nlohmann::json& request, milliseconds timeout) {
+/// One request to one daemon. A request with an id is done once however often it is sent, so it is
+/// sent again when the daemon died under it.
+Result<Bytes> call_until_known(const std::string& socket, const nlohmann::json& request,
+                               milliseconds timeout) {
     constexpr milliseconds again{100};
     const std::string body = request.dump();
     const std::int64_t deadline = wall_now_ms() + timeout.count();
@@ -136,10 +139,12 @@ Result<Bytes> call_until_known(const std::string& socket, const nlohmann::json& 
     while (in_doubt && request.contains("request_id") && wall_now_ms() < deadline) {
         pause(again);
         answer = runtime::control_call(socket, as_bytes(body), timeout);
-        in_doubt = !answer && (answer.error().code == Code::io || answer.error().code == Code::unavailable);
+        in_doubt = !answer &&
+                   (answer.error().code == Code::io || answer.error().code == Code::unavailable);
     }
     if (in_doubt) {
-        return Error{Code::timeout, answer.error().message + "; whether the request was done is not known"};
+        return Error{Code::timeout,
+                     answer.error().message + "; whether the request was done is not known"};
     }
     return answer;
 }
@@ -161,7 +166,8 @@ Result<nlohmann::json> Context::call(const nlohmann::json& request, milliseconds
             return last;
         }
     }
-    return Error{Code::unavailable, "no daemon of node " + file->node.v + " answers: " + last.message};
+    return Error{Code::unavailable,
+                 "no daemon of node " + file->node.v + " answers: " + last.message};
 }
 
 std::optional<Failure> Context::refusal(const nlohmann::json& reply) {
@@ -169,8 +175,9 @@ std::optional<Failure> Context::refusal(const nlohmann::json& reply) {
         return std::nullopt;
     }
     const auto error = reply.value("error", nlohmann::json::object());
-    return Failure{error.value("code", "failed"), error.value("exit", exit_failed), error.value("message", "refused"),
-                   error.value("why", ""), error.value("fix", "")};
+    return Failure{error.value("code", "failed"), error.value("exit", exit_failed),
+                   error.value("message", "refused"), error.value("why", ""),
+                   error.value("fix", "")};
 }
 
 Result<JobId> Context::find_job(const projection::Snapshot& view, const std::string& text) const {
@@ -194,8 +201,9 @@ Result<JobId> Context::find_job(const projection::Snapshot& view, const std::str
     if (found.size() == 1) {
         return found.front();
     }
-    return Error{Code::not_found, found.empty() ? "no job '" + text.substr(0, 40) + "' in this node's view"
-                                                : "'" + text.substr(0, 40) + "' stands for more than one job"};
+    return Error{Code::not_found,
+                 found.empty() ? "no job '" + text.substr(0, 40) + "' in this node's view"
+                               : "'" + text.substr(0, 40) + "' stands for more than one job"};
 }
 
 std::string relative_time(std::int64_t ms, std::int64_t now_ms) {
@@ -209,7 +217,8 @@ std::string relative_time(std::int64_t ms, std::int64_t now_ms) {
 }
 
 Result<std::int64_t> parse_moment(const std::string& text, std::int64_t now_ms) {
-    static const std::map<char, std::int64_t> units{{'s', 1000}, {'m', 60'000}, {'h', 3'600'000}, {'d', 86'400'000}};
+    static const std::map<char, std::int64_t> units{
+        {'s', 1000}, {'m', 60'000}, {'h', 3'600'000}, {'d', 86'400'000}};
     if (text == "now") {
         return now_ms;
     }
@@ -225,7 +234,9 @@ Result<std::int64_t> parse_moment(const std::string& text, std::int64_t now_ms) 
             return now_ms - amount * units.at(text.back());
         }
     }
-    return Error{Code::invalid, "'" + text.substr(0, 40) + "' is no moment: 2026-01-02T03:04:05Z, -90s, -10m, -2h, -1d, now"};
+    return Error{Code::invalid,
+                 "'" + text.substr(0, 40) +
+                     "' is no moment: 2026-01-02T03:04:05Z, -90s, -10m, -2h, -1d, now"};
 }
 
 std::string human_bytes(std::uint64_t bytes) {
@@ -262,7 +273,8 @@ void Table::print(const Options& options) const {
         for (std::size_t i = 0; i < row.size(); ++i) {
             const bool last = i + 1 == row.size();
             line += options.plain ? row[i] + (last ? "" : "\t")
-                                  : last ? row[i] : fmt::format("{:<{}}  ", row[i], widths[i]);
+                    : last        ? row[i]
+                                  : fmt::format("{:<{}}  ", row[i], widths[i]);
         }
         fmt::print("{}\n", line);
     }

@@ -1,7 +1,7 @@
 #pragma once
 
-// What every verb shares: options, configuration, the view of this node, requests to its daemon, and
-// the one way to print errors. Verbs print data on stdout and messages on stderr.
+// What every verb shares: options, configuration, the view of this node, requests to its daemon,
+// and the one way to print errors. Verbs print data on stdout and messages on stderr.
 
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -58,13 +58,14 @@ public:
 
     /// The configuration, read once. Prints nothing; the caller fails with it.
     Result<const daemon::FileConfig*> config();
-    /// The view of this node's daemon with the newest cut: worker's or coordinator's. Works while the
-    /// daemons are stopped or hung.
+    /// The view of this node's daemon with the newest cut: worker's or coordinator's. Works while
+    /// the daemons are stopped or hung.
     Result<projection::Snapshot> view();
     /// Which writer's view `view()` reads.
     Result<WriterId> view_writer();
     /// One request to a daemon of this machine. Code::unavailable when none listens.
-    Result<nlohmann::json> call(const nlohmann::json& request, milliseconds timeout = milliseconds(15'000));
+    Result<nlohmann::json> call(const nlohmann::json& request,
+                                milliseconds timeout = milliseconds(15'000));
     /// Turns a daemon's refusal into a Failure; nullopt when the reply is good.
     static std::optional<Failure> refusal(const nlohmann::json& reply);
     /// A job id, or the unique job whose id starts or ends with `text` (at least 4 characters).

@@ -16,7 +16,8 @@ CLI::App* verb(Program& program, CLI::App& parent, const std::string& name, cons
 void add_global_options(Program& program) {
     auto& app = program.app;
     auto& options = program.context.options;
-    app.add_option("--config", options.config, "configuration of this node")->envname("REEVE_CONFIG");
+    app.add_option("--config", options.config, "configuration of this node")
+        ->envname("REEVE_CONFIG");
     app.add_flag("--json", options.json, "machine-readable output, one document");
     app.add_flag("--plain", options.plain, "tab-separated columns, nothing cut");
     app.add_flag("-q,--quiet", options.quiet, "only data and errors");
@@ -51,9 +52,10 @@ int run_program(Program& program, int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
         // The flags after the mistake were not read any more.
         options.json = options.json || std::any_of(argv, argv + argc, [](const char* word) {
-            return std::string_view(word) == "--json";
-        });
-        return program.context.fail({"usage", exit_usage, error.what(), "the command line does not parse",
+                           return std::string_view(word) == "--json";
+                       });
+        return program.context.fail({"usage", exit_usage, error.what(),
+                                     "the command line does not parse",
                                      understood(program.app) + " --help"});
     }
     return program.run ? program.run() : exit_usage;

@@ -1,5 +1,6 @@
-// reeve-log: looks into event logs. Read-only; works on a live log, a mirror, the share, a copy, and on
-// damaged files: what does not verify is named with file, offset and reason, and the other logs go on.
+// reeve-log: looks into event logs. Read-only; works on a live log, a mirror, the share, a copy,
+// and on damaged files: what does not verify is named with file, offset and reason, and the other
+// logs go on.
 
 #include <fmt/format.h>
 
@@ -33,12 +34,15 @@ struct Arguments {
     bool follow = false;
 };
 
-Result<replay::LogSet> logs_of(Context& context, env::FileSystem& files, const Arguments& arguments) {
+Result<replay::LogSet> logs_of(Context& context, env::FileSystem& files,
+                               const Arguments& arguments) {
     std::string path = arguments.path;
     if (path.empty()) {
         TRY_ASSIGN(const auto* file, context.config());
         const auto worker = file->writer_state(file->writer(node::Role::worker));
-        path = files.info(worker + "/log") ? worker : file->writer_state(file->writer(node::Role::coordinator));
+        path = files.info(worker + "/log")
+                   ? worker
+                   : file->writer_state(file->writer(node::Role::coordinator));
     }
     TRY_ASSIGN(auto set, replay::find_logs(files, path));
     if (!arguments.writer.empty()) {
@@ -69,7 +73,8 @@ public:
 
     bool passes(const json& event) const {
         const std::int64_t at = event.value("hlc_ms", std::int64_t{0});
-        if (at < since_ms_ || at > until_ms_ || (!type_.empty() && event.value("type", "") != type_)) {
+        if (at < since_ms_ || at > until_ms_ ||
+            (!type_.empty() && event.value("type", "") != type_)) {
             return false;
         }
         const std::string subject = event.value("attempt", event.value("job", ""));
@@ -106,19 +111,23 @@ std::string line_of(const Context& context, const json& event) {
     auto text = details(event);
     if (context.options.plain) {
         return fmt::format("{}\t{}\t{}\t{}\t{}", rfc3339(event.value("hlc_ms", std::int64_t{0})),
-                           event.value("writer", ""), event.value("seq", std::uint64_t{0}), event.value("type", ""), text);
+                           event.value("writer", ""), event.value("seq", std::uint64_t{0}),
+                           event.value("type", ""), text);
     }
     if (text.size() > columns) {
         text = text.substr(0, columns) + " ... (--plain shows all)";
     }
-    return fmt::format("{}  {:<14} {:>8}  {:<18} {}", rfc3339(event.value("hlc_ms", std::int64_t{0})),
-                       event.value("writer", ""), event.value("seq", std::uint64_t{0}), event.value("type", ""), text);
+    return fmt::format("{}  {:<14} {:>8}  {:<18} {}",
+                       rfc3339(event.value("hlc_ms", std::int64_t{0})), event.value("writer", ""),
+                       event.value("seq", std::uint64_t{0}), event.value("type", ""), text);
 }
 
 /// Says what does not verify; the exit status.
 int report_damage(const Context& context, const std::vector<Error>& damage) {
     for (const auto& error : damage) {
-        context.fail(error, "another writer's mirror or the share may hold this log whole: reeve log verify DIR");
+        context.fail(
+            error,
+            "another writer's mirror or the share may hold this log whole: reeve log verify DIR");
     }
     return damage.empty() ? cli::exit_done : cli::exit_verification;
 }
@@ -184,7 +193,8 @@ int export_lines(Context& context, const Arguments& arguments) {
     }
     std::FILE* out = arguments.output.empty() ? stdout : std::fopen(arguments.output.c_str(), "wx");
     if (out == nullptr) {
-        return context.fail({Code::conflict, arguments.output + " exists or cannot be made"}, "name a new file");
+        return context.fail({Code::conflict, arguments.output + " exists or cannot be made"},
+                            "name a new file");
     }
     bool written = true;
     exit = each_event(context, *source, [&](const json& event) {
@@ -194,7 +204,8 @@ int export_lines(Context& context, const Arguments& arguments) {
     });
     const bool closed = out == stdout ? std::fflush(out) == 0 : std::fclose(out) == 0;
     if (!written || !closed) {
-        return context.fail({Code::io, "the output could not be written whole"}, "free space, or another --output");
+        return context.fail({Code::io, "the output could not be written whole"},
+                            "free space, or another --output");
     }
     return exit;
 }
@@ -251,7 +262,8 @@ struct LogFacts {
     std::optional<Error> damage;
 };
 
-LogFacts facts_of(env::FileSystem& files, const eventlog::ClusterId& cluster, const replay::LogDirectory& log) {
+LogFacts facts_of(env::FileSystem& files, const eventlog::ClusterId& cluster,
+                  const replay::LogDirectory& log) {
     LogFacts out;
     auto reader = eventlog::LogReader::open(files, log.path, cluster, log.writer);
     if (!reader) {
@@ -260,7 +272,8 @@ LogFacts facts_of(env::FileSystem& files, const eventlog::ClusterId& cluster, co
     }
     const auto limit = replay::declared_end(files, log.path);
     while (true) {
-        auto batch = limit ? reader->next(*limit) : Result<std::optional<eventlog::Batch>>(limit.error());
+        auto batch =
+            limit ? reader->next(*limit) : Result<std::optional<eventlog::Batch>>(limit.error());
         if (!batch) {
             out.damage = batch.error();
             return out;
@@ -281,11 +294,16 @@ LogFacts facts_of(env::FileSystem& files, const eventlog::ClusterId& cluster, co
 }
 
 json facts_json(const replay::LogDirectory& log, const LogFacts& facts) {
-    json out{{"writer", log.writer.v},      {"path", log.path},
-             {"ok", !facts.damage},         {"events", facts.events},
-             {"batches", facts.batches},    {"bytes", facts.bytes},
-             {"incarnation", facts.end.incarnation.v}, {"segment", facts.end.segment.v},
-             {"end", facts.end.end.v},      {"sha256", to_hex(facts.end.hash)},
+    json out{{"writer", log.writer.v},
+             {"path", log.path},
+             {"ok", !facts.damage},
+             {"events", facts.events},
+             {"batches", facts.batches},
+             {"bytes", facts.bytes},
+             {"incarnation", facts.end.incarnation.v},
+             {"segment", facts.end.segment.v},
+             {"end", facts.end.end.v},
+             {"sha256", to_hex(facts.end.hash)},
              {"types", facts.types}};
     if (facts.events > 0) {
         out["first"] = rfc3339(facts.first_ms);
@@ -309,16 +327,19 @@ int verify(Context& context, const Arguments& arguments) {
         exit = facts.damage ? cli::exit_verification : exit;
         documents.push_back(facts_json(log, facts));
         if (!context.options.json) {
-            fmt::print("{}  {:<14} {:>8} events  {:>10}  ends in {}-{} at {}, sha256 {}\n", facts.damage ? "DAMAGED" : "ok     ",
-                       log.writer.v, facts.events, cli::human_bytes(facts.bytes), facts.end.incarnation.v,
-                       facts.end.segment.v, facts.end.end.v, to_hex(facts.end.hash).substr(0, 16));
+            fmt::print("{}  {:<14} {:>8} events  {:>10}  ends in {}-{} at {}, sha256 {}\n",
+                       facts.damage ? "DAMAGED" : "ok     ", log.writer.v, facts.events,
+                       cli::human_bytes(facts.bytes), facts.end.incarnation.v, facts.end.segment.v,
+                       facts.end.end.v, to_hex(facts.end.hash).substr(0, 16));
             if (facts.damage) {
                 fmt::print("  {}\n", facts.damage->message);
             }
         }
     }
     if (context.options.json) {
-        context.print({{"schema", "reeve.log_verify/v1"}, {"ok", exit == cli::exit_done}, {"logs", documents}});
+        context.print({{"schema", "reeve.log_verify/v1"},
+                       {"ok", exit == cli::exit_done},
+                       {"logs", documents}});
     }
     return exit;
 }
@@ -339,8 +360,9 @@ int stats(Context& context, const Arguments& arguments) {
         for (const auto& [type, count] : facts.types) {
             types[type] += count;
         }
-        logs.row({log.writer.v, std::to_string(facts.events), std::to_string(facts.batches), cli::human_bytes(facts.bytes),
-                  facts.events > 0 ? rfc3339(facts.first_ms) : "-", facts.events > 0 ? rfc3339(facts.last_ms) : "-",
+        logs.row({log.writer.v, std::to_string(facts.events), std::to_string(facts.batches),
+                  cli::human_bytes(facts.bytes), facts.events > 0 ? rfc3339(facts.first_ms) : "-",
+                  facts.events > 0 ? rfc3339(facts.last_ms) : "-",
                   facts.damage ? "damaged" : "ok"});
     }
     if (context.options.json) {
@@ -357,12 +379,14 @@ int stats(Context& context, const Arguments& arguments) {
     return exit;
 }
 
-CLI::App* log_verb(cli::Program& program, Arguments& arguments, const std::string& name, const std::string& what,
-                   const std::string& example, int (*run)(Context&, const Arguments&)) {
+CLI::App* log_verb(cli::Program& program, Arguments& arguments, const std::string& name,
+                   const std::string& what, const std::string& example,
+                   int (*run)(Context&, const Arguments&)) {
     auto* sub = cli::verb(program, program.app, name, what, example,
                           [&program, &arguments, run] { return run(program.context, arguments); });
-    sub->add_option("PATH", arguments.path,
-                    "a state directory, the share, a directory of logs or one log (default: this node's logs)");
+    sub->add_option(
+        "PATH", arguments.path,
+        "a state directory, the share, a directory of logs or one log (default: this node's logs)");
     sub->add_option("--writer", arguments.writer, "only this writer's log");
     return sub;
 }
@@ -370,30 +394,38 @@ CLI::App* log_verb(cli::Program& program, Arguments& arguments, const std::strin
 void add_filters(CLI::App& sub, Arguments& arguments) {
     sub.add_option("--type", arguments.type, "only events of this type, for example JobStarted");
     sub.add_option("--job", arguments.job, "only events of this job");
-    sub.add_option("--since", arguments.since, "from this moment on: RFC 3339 in UTC, or -90s, -10m, -2h, -1d");
+    sub.add_option("--since", arguments.since,
+                   "from this moment on: RFC 3339 in UTC, or -90s, -10m, -2h, -1d");
     sub.add_option("--until", arguments.until, "to this moment");
 }
 
 int run(int argc, char** argv) {
-    CLI::App app{"reeve-log looks into event logs: live, mirrored, copied or damaged. It changes nothing.", "reeve-log"};
+    CLI::App app{
+        "reeve-log looks into event logs: live, mirrored, copied or damaged. It changes nothing.",
+        "reeve-log"};
     Context context;
     cli::Program program{app, context, {}};
     cli::add_global_options(program);
     app.footer(cli::exit_status_help);
     Arguments arguments;
-    auto* all = log_verb(program, arguments, "show", "Events in the order of their time; with --json one object a line",
+    auto* all = log_verb(program, arguments, "show",
+                         "Events in the order of their time; with --json one object a line",
                          "reeve log show --job 01JQ8Z5M3T4V6W7X8Y9Z0A1B2C", show);
     add_filters(*all, arguments);
     all->add_option("--limit", arguments.limit, "stop after so many");
-    auto* last = log_verb(program, arguments, "tail", "The last events, and with -f what comes", "reeve log tail -f", tail);
+    auto* last = log_verb(program, arguments, "tail", "The last events, and with -f what comes",
+                          "reeve log tail -f", tail);
     add_filters(*last, arguments);
     last->add_option("--lines", arguments.lines, "how many (20)");
     last->add_flag("-f,--follow", arguments.follow, "go on until interrupted");
-    auto* out = log_verb(program, arguments, "export", "Events as JSON lines", "reeve log export --output events.jsonl", export_lines);
+    auto* out = log_verb(program, arguments, "export", "Events as JSON lines",
+                         "reeve log export --output events.jsonl", export_lines);
     add_filters(*out, arguments);
     out->add_option("-o,--output", arguments.output, "a new file (default: stdout)");
-    log_verb(program, arguments, "verify", "Check every byte: CRC, chain, sequence, schema", "reeve log verify /mnt/nas/reeve", verify);
-    log_verb(program, arguments, "stats", "Sizes, times and counts by type", "reeve log stats", stats);
+    log_verb(program, arguments, "verify", "Check every byte: CRC, chain, sequence, schema",
+             "reeve log verify /mnt/nas/reeve", verify);
+    log_verb(program, arguments, "stats", "Sizes, times and counts by type", "reeve log stats",
+             stats);
     return cli::run_program(program, argc, argv);
 }
 

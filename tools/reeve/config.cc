@@ -23,7 +23,8 @@ int config_check(Context& context) {
         return context.fail(file.error(), "mend the named place, then: reeve config check");
     }
     if (context.options.json) {
-        context.print({{"schema", "reeve.config_check/v1"}, {"path", context.options.config}, {"ok", true}});
+        context.print(
+            {{"schema", "reeve.config_check/v1"}, {"path", context.options.config}, {"ok", true}});
     } else if (!context.options.quiet) {
         fmt::print("{}: good\n", context.options.config);
     }
@@ -36,18 +37,19 @@ int config_show(Context& context) {
         return context.fail(file.error(), "mend the named place, then: reeve config check");
     }
     if (context.options.json) {
-        context.print({{"schema", "reeve.config/v1"},
-                       {"node", (*file)->node.v},
-                       {"cluster", to_hex((*file)->cluster)},
-                       {"nas", (*file)->nas},
-                       {"state", (*file)->state},
-                       {"run", (*file)->run},
-                       {"coordinator", (*file)->coordinator},
-                       {"slots", (*file)->slots},
-                       {"roles", (*file)->roles},
-                       {"labels", (*file)->labels},
-                       {"heartbeat_ms", (*file)->timing.worker_heartbeat.count()},
-                       {"coordinator_heartbeat_ms", (*file)->timing.coordinator_heartbeat.count()}});
+        context.print(
+            {{"schema", "reeve.config/v1"},
+             {"node", (*file)->node.v},
+             {"cluster", to_hex((*file)->cluster)},
+             {"nas", (*file)->nas},
+             {"state", (*file)->state},
+             {"run", (*file)->run},
+             {"coordinator", (*file)->coordinator},
+             {"slots", (*file)->slots},
+             {"roles", (*file)->roles},
+             {"labels", (*file)->labels},
+             {"heartbeat_ms", (*file)->timing.worker_heartbeat.count()},
+             {"coordinator_heartbeat_ms", (*file)->timing.coordinator_heartbeat.count()}});
         return exit_done;
     }
     fmt::print("{}", daemon::describe(**file));
@@ -67,7 +69,8 @@ public:
 
     int run() {
         auto file = context_.config();
-        add("config", file.has_value(), file ? context_.options.config + " is good" : file.error().message,
+        add("config", file.has_value(),
+            file ? context_.options.config + " is good" : file.error().message,
             "mend the named place");
         if (file) {
             config_ = *file;
@@ -81,7 +84,8 @@ public:
     }
 
 private:
-    void add(const std::string& id, bool good, const std::string& evidence, const std::string& fix) {
+    void add(const std::string& id, bool good, const std::string& evidence,
+             const std::string& fix) {
         checks_.push_back({id, good ? "ok" : "fail", evidence, good ? "" : fix});
     }
     void warn(const std::string& id, const std::string& evidence, const std::string& fix) {
@@ -91,41 +95,51 @@ private:
     void check_share() {
         const auto identity = share::read_identity(files_, config_->nas);
         if (!identity) {
-            add("share.identity", false, identity.error().message, "mount the share at " + config_->nas + ", or make it: reeve init");
+            add("share.identity", false, identity.error().message,
+                "mount the share at " + config_->nas + ", or make it: reeve init");
             return;
         }
-        add("share.identity", *identity == config_->cluster, config_->nas + " is cluster " + to_hex(*identity),
+        add("share.identity", *identity == config_->cluster,
+            config_->nas + " is cluster " + to_hex(*identity),
             "the share belongs to another cluster than cluster.toml pins; check the mount");
         const auto free = files_.free_bytes(config_->nas);
         const bool room = free && *free > least_free;
-        add("share.space", room, free ? human_bytes(*free) + " free" : free.error().message, "make room on the share");
+        add("share.space", room, free ? human_bytes(*free) + " free" : free.error().message,
+            "make room on the share");
         check_link();
     }
 
-    /// Claims stand on link: a name that exists must refuse a second link, and the winner must be seen.
+    /// Claims stand on link: a name that exists must refuse a second link, and the winner must be
+    /// seen.
     void check_link() {
         const std::string base = config_->nas + "/queue/tickets/doctor-" + random_hex(6);
         const auto one = files_.replace_file(base + ".a", as_bytes("a"), true);
         const auto two = files_.replace_file(base + ".b", as_bytes("b"), true);
-        bool good = one.has_value() && two.has_value() && files_.link(base + ".a", base + ".name").has_value();
+        bool good = one.has_value() && two.has_value() &&
+                    files_.link(base + ".a", base + ".name").has_value();
         const auto second = good ? files_.link(base + ".b", base + ".name") : ok();
         const auto seen = files_.read_file(base + ".name", 16);
-        good = good && !second && second.error().code == Code::conflict && seen && as_text(*seen) == "a";
+        good = good && !second && second.error().code == Code::conflict && seen &&
+               as_text(*seen) == "a";
         for (const auto* end : {".a", ".b", ".name"}) {
             static_cast<void>(files_.remove(base + end).has_value());
         }
-        add("share.link", good, good ? "a second link to one name is refused" : "links do not exclude on this file system",
+        add("share.link", good,
+            good ? "a second link to one name is refused"
+                 : "links do not exclude on this file system",
             "the share must be a file system with hard links (NFS, ext4, ZFS); not SMB or FAT");
     }
 
     void check_state() {
         const auto made = files_.make_dirs(config_->state);
-        add("state.writable", made.has_value(), made ? config_->state : made.error().message, "give the daemon's user this directory");
+        add("state.writable", made.has_value(), made ? config_->state : made.error().message,
+            "give the daemon's user this directory");
         const auto free = files_.free_bytes(config_->state);
         if (free && *free < least_free) {
             warn("state.space", human_bytes(*free) + " free in " + config_->state, "make room");
         } else {
-            add("state.space", free.has_value(), free ? human_bytes(*free) + " free" : free.error().message, "check the disk");
+            add("state.space", free.has_value(),
+                free ? human_bytes(*free) + " free" : free.error().message, "check the disk");
         }
     }
 
@@ -136,12 +150,15 @@ private:
             }
             const auto writer = config_->writer(role);
             const json ping{{"schema", "reeve.request/v1"}, {"verb", "ping"}};
-            const auto answer = runtime::control_call(config_->control_socket(writer), as_bytes(ping.dump()), milliseconds(2'000));
+            const auto answer = runtime::control_call(config_->control_socket(writer),
+                                                      as_bytes(ping.dump()), milliseconds(2'000));
             if (answer) {
                 add("daemon." + writer.v, true, "answers", "");
             } else {
-                warn("daemon." + writer.v, answer.error().message,
-                     std::string(role == node::Role::worker ? "reeve-worker" : "reeve-coordinator") + " --config " + context_.options.config);
+                warn(
+                    "daemon." + writer.v, answer.error().message,
+                    std::string(role == node::Role::worker ? "reeve-worker" : "reeve-coordinator") +
+                        " --config " + context_.options.config);
             }
         }
     }
@@ -154,7 +171,8 @@ private:
                 continue;
             }
             const auto log = eventlog::recover(files_, directory, config_->cluster, writer);
-            add("log." + writer.v, log.has_value(), log ? fmt::format("{} events, whole", log->end.seq.v) : log.error().message,
+            add("log." + writer.v, log.has_value(),
+                log ? fmt::format("{} events, whole", log->end.seq.v) : log.error().message,
                 "reeve log verify " + directory);
         }
     }
@@ -171,8 +189,11 @@ private:
             checks_.push_back({"clock.skew", "skip", info.error().message, ""});
             return;
         }
-        const std::int64_t skew = info->mtime_ms < before ? before - info->mtime_ms : info->mtime_ms > after ? info->mtime_ms - after : 0;
-        add("clock.skew", skew <= max_skew_ms, fmt::format("{} ms from the share's clock", skew), "let NTP set the clock of this machine and of the NAS");
+        const std::int64_t skew = info->mtime_ms < before  ? before - info->mtime_ms
+                                  : info->mtime_ms > after ? info->mtime_ms - after
+                                                           : 0;
+        add("clock.skew", skew <= max_skew_ms, fmt::format("{} ms from the share's clock", skew),
+            "let NTP set the clock of this machine and of the NAS");
     }
 
     int report() const {
@@ -183,7 +204,10 @@ private:
         for (const auto& check : checks_) {
             failed = failed || check.status == "fail";
             warned = warned || check.status == "warn";
-            list.push_back({{"id", check.id}, {"status", check.status}, {"evidence", check.evidence}, {"fix", check.fix}});
+            list.push_back({{"id", check.id},
+                            {"status", check.status},
+                            {"evidence", check.evidence},
+                            {"fix", check.fix}});
             table.row({check.id, check.status, check.evidence, check.fix});
         }
         if (context_.options.json) {
@@ -209,14 +233,16 @@ void register_config(Program& program) {
     auto* config = program.app.add_subcommand("config", "this node's configuration: check, show");
     config->require_subcommand(1);
     config->fallthrough();
-    verb(program, *config, "check", "is it good? names file, line and column of what is not", "reeve config check",
-         [&context] { return config_check(context); });
-    verb(program, *config, "show", "the values in force", "reeve config show --json", [&context] { return config_show(context); });
+    verb(program, *config, "check", "is it good? names file, line and column of what is not",
+         "reeve config check", [&context] { return config_check(context); });
+    verb(program, *config, "show", "the values in force", "reeve config show --json",
+         [&context] { return config_show(context); });
 }
 
 void register_doctor(Program& program) {
     auto& context = program.context;
-    verb(program, program.app, "doctor", "look at everything that has to be right; exit 0, 3 with warnings, 1 with failures",
+    verb(program, program.app, "doctor",
+         "look at everything that has to be right; exit 0, 3 with warnings, 1 with failures",
          "reeve doctor", [&context] { return Doctor(context).run(); });
 }
 

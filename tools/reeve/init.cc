@@ -17,7 +17,7 @@ namespace {
 
 struct InitOptions {
     bool single = false;
-    std::string cluster;   // the shared directory
+    std::string cluster;  // the shared directory
     std::string name = "home";
     std::string node;
     std::string directory;
@@ -48,7 +48,8 @@ std::string default_node() {
             break;
         }
         const char lower = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-        if ((lower >= 'a' && lower <= 'z') || (!out.empty() && ((lower >= '0' && lower <= '9') || lower == '-'))) {
+        if ((lower >= 'a' && lower <= 'z') ||
+            (!out.empty() && ((lower >= '0' && lower <= '9') || lower == '-'))) {
             out.push_back(lower);
         }
     }
@@ -58,7 +59,8 @@ std::string default_node() {
 Places places_of(const InitOptions& o) {
     Places out;
     const bool system = o.directory.empty();
-    const std::string base = system ? "" : std::filesystem::absolute(o.directory).lexically_normal().string();
+    const std::string base =
+        system ? "" : std::filesystem::absolute(o.directory).lexically_normal().string();
     out.config = system ? "/etc/reeve" : base;
     out.state = system ? "/var/lib/reeve" : base + "/state";
     out.run = system ? "/run/reeve" : base + "/run";
@@ -78,7 +80,8 @@ std::string configuration(const InitOptions& o, const Places& places) {
         "# This node. No secret stands here. Every key is explained by: reeve config show\n"
         "node        = \"{}\"\n"
         "nas         = \"{}\"      # the directory that all machines share\n"
-        "state       = \"{}\"      # on this machine's own disk: logs and everything computed from them\n"
+        "state       = \"{}\"      # on this machine's own disk: logs and everything computed from "
+        "them\n"
         "run         = \"{}\"      # sockets\n"
         "coordinator = {}      # may this node run reeve-coordinator?\n\n"
         "[worker]\n"
@@ -95,13 +98,13 @@ std::string configuration(const InitOptions& o, const Places& places) {
         "coordinator = \"{}\"\n"
         "peers       = {}\n",
         o.node, places.nas, places.state, places.run, o.coordinator, o.slots, quoted_list(o.roles),
-        quoted_list(o.labels), o.incoming, o.heartbeat_ms, o.coordinator_heartbeat_ms, o.worker_bell,
-        o.coordinator_bell, quoted_list(o.bell_peers));
+        quoted_list(o.labels), o.incoming, o.heartbeat_ms, o.coordinator_heartbeat_ms,
+        o.worker_bell, o.coordinator_bell, quoted_list(o.bell_peers));
 }
 
 /// The identity of the shared directory; made when the directory has none.
-Result<share::ClusterId> cluster_identity(env::FileSystem& files, const Places& places, const InitOptions& o,
-                                          bool& created) {
+Result<share::ClusterId> cluster_identity(env::FileSystem& files, const Places& places,
+                                          const InitOptions& o, bool& created) {
     auto known = share::read_identity(files, places.nas);
     if (known || known.error().code != Code::unavailable) {
         return known;
@@ -131,23 +134,28 @@ Status make_node(const InitOptions& o, const Places& places, bool& created) {
     for (const auto& directory : {places.config, places.state, places.run}) {
         TRY(files.make_dirs(directory));
     }
-    const std::string pinned = fmt::format("# Which cluster this machine belongs to. What lies on the share is checked against it.\n"
-                                           "id   = \"{}\"\nname = \"{}\"\n", to_hex(id), o.name);
+    const std::string pinned = fmt::format(
+        "# Which cluster this machine belongs to. What lies on the share is checked against it.\n"
+        "id   = \"{}\"\nname = \"{}\"\n",
+        to_hex(id), o.name);
     TRY(write_new(files, places.config + "/cluster.toml", pinned));
     return write_new(files, config, configuration(o, places));
 }
 
 int init(Context& context, InitOptions o) {
     if (o.single == !o.cluster.empty()) {
-        return context.fail({"usage", exit_usage, "say which: --single (one machine) or --cluster DIR (a shared directory)", "",
-                             "reeve init --single"});
+        return context.fail(
+            {"usage", exit_usage,
+             "say which: --single (one machine) or --cluster DIR (a shared directory)", "",
+             "reeve init --single"});
     }
     o.coordinator = o.coordinator || o.single;
     if (o.node.empty()) {
         o.node = default_node();
     }
     if (!valid_node_name(o.node)) {
-        return context.fail({"usage", exit_usage, "'" + o.node + "' cannot name a node", "a letter, then letters, digits and '-', at most 32, lower case", ""});
+        return context.fail({"usage", exit_usage, "'" + o.node + "' cannot name a node",
+                             "a letter, then letters, digits and '-', at most 32, lower case", ""});
     }
     const auto places = places_of(o);
     if (context.options.dry_run) {
@@ -160,13 +168,20 @@ int init(Context& context, InitOptions o) {
     }
     const std::string config = places.config + "/reeve.toml";
     if (context.options.json) {
-        context.print({{"schema", "reeve.init/v1"}, {"node", o.node}, {"config", config}, {"nas", places.nas}, {"created_cluster", created}});
+        context.print({{"schema", "reeve.init/v1"},
+                       {"node", o.node},
+                       {"config", config},
+                       {"nas", places.nas},
+                       {"created_cluster", created}});
         return exit_done;
     }
     const std::string option = o.directory.empty() ? "" : " --config " + config;
-    fmt::print("{} {} at {}\nnode {} is configured in {}\n\nnext:\n  reeve-worker{} &\n  reeve{} submit --wait -- /bin/echo hello\n"
-               "  reeve{} status\n",
-               created ? "made cluster" : "joined cluster", o.name, places.nas, o.node, config, option, option, option);
+    fmt::print(
+        "{} {} at {}\nnode {} is configured in {}\n\nnext:\n  reeve-worker{} &\n  reeve{} submit "
+        "--wait -- /bin/echo hello\n"
+        "  reeve{} status\n",
+        created ? "made cluster" : "joined cluster", o.name, places.nas, o.node, config, option,
+        option, option);
     return exit_done;
 }
 
@@ -175,25 +190,33 @@ int init(Context& context, InitOptions o) {
 void register_init(Program& program) {
     auto o = std::make_shared<InitOptions>();
     auto& context = program.context;
-    auto* sub = verb(program, program.app, "init", "make a cluster or a node of one: configuration, directories, identity",
-                     "reeve init --single\n  reeve init --cluster /mnt/nas/reeve --node nova --coordinator",
-                     [&context, o] { return init(context, *o); });
+    auto* sub =
+        verb(program, program.app, "init",
+             "make a cluster or a node of one: configuration, directories, identity",
+             "reeve init --single\n  reeve init --cluster /mnt/nas/reeve --node nova --coordinator",
+             [&context, o] { return init(context, *o); });
     sub->add_flag("--single", o->single, "one machine; its own disk stands for the share");
-    sub->add_option("--cluster", o->cluster, "the shared directory; made into a cluster when it is none yet");
+    sub->add_option("--cluster", o->cluster,
+                    "the shared directory; made into a cluster when it is none yet");
     sub->add_option("--name", o->name, "name of a new cluster")->capture_default_str();
     sub->add_option("--node", o->node, "name of this node (default: the machine's)");
-    sub->add_option("--dir", o->directory, "keep configuration, state and sockets below DIR instead of /etc, /var/lib, /run");
+    sub->add_option(
+        "--dir", o->directory,
+        "keep configuration, state and sockets below DIR instead of /etc, /var/lib, /run");
     sub->add_flag("--coordinator", o->coordinator, "this node may run reeve-coordinator");
     sub->add_option("--slots", o->slots, "attempts at once (default: as many as processors)");
     sub->add_option("--role", o->roles, "a role of this node (may be given again)");
     sub->add_option("--label", o->labels, "key=value (may be given again)");
-    sub->add_option("--worker-bell", o->worker_bell, "HOST:PORT on which the worker's doorbell listens");
+    sub->add_option("--worker-bell", o->worker_bell,
+                    "HOST:PORT on which the worker's doorbell listens");
     sub->add_option("--coordinator-bell", o->coordinator_bell, "HOST:PORT for the coordinator's");
-    sub->add_option("--bell-peer", o->bell_peers, "HOST:PORT of another doorbell (may be given again)");
+    sub->add_option("--bell-peer", o->bell_peers,
+                    "HOST:PORT of another doorbell (may be given again)");
     sub->add_option("--incoming", o->incoming, "free commands from incoming/: allow or reject")
         ->check(CLI::IsMember({"allow", "reject"}));
     sub->add_option("--heartbeat-ms", o->heartbeat_ms, "of the worker")->capture_default_str();
-    sub->add_option("--coordinator-heartbeat-ms", o->coordinator_heartbeat_ms, "of the coordinator")->capture_default_str();
+    sub->add_option("--coordinator-heartbeat-ms", o->coordinator_heartbeat_ms, "of the coordinator")
+        ->capture_default_str();
 }
 
 }  // namespace reeve::cli

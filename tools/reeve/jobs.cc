@@ -20,7 +20,9 @@ projection::JobState job_state(const projection::Snapshot& view, const std::stri
     if (!row || row->submission() == nullptr) {
         return projection::JobState::unknown;
     }
-    return projection::situation_of(*row, projection::rules_of_document(row->submission()->document)).state;
+    return projection::situation_of(*row,
+                                    projection::rules_of_document(row->submission()->document))
+        .state;
 }
 
 namespace {
@@ -88,18 +90,22 @@ void print_attempts(const json& document, std::int64_t) {
     for (const auto& attempt : document.at("attempts")) {
         std::string text = fmt::format("  attempt {}", attempt.value("attempt", 1));
         for (const auto& start : attempt.value("starts", json::array())) {
-            text += fmt::format("\n    {} by {}{}", start.value("released", false) ? "released" : "started",
-                                start.value("writer", ""), start.contains("at") ? " at " + start.value("at", "") : "");
+            text += fmt::format("\n    {} by {}{}",
+                                start.value("released", false) ? "released" : "started",
+                                start.value("writer", ""),
+                                start.contains("at") ? " at " + start.value("at", "") : "");
         }
         if (attempt.contains("lost")) {
             text += fmt::format("\n    lost: {}", attempt["lost"].value("reason", ""));
         }
         if (attempt.contains("finished")) {
             const auto& end = attempt["finished"];
-            text += fmt::format("\n    {} on {}: exit {}, signal {}, {} ms wall, {} ms cpu, {} KiB",
-                                end.value("outcome", ""), end.value("node", ""), end.value("exit", 0),
-                                end.value("signal", 0), end.value("wall_ms", 0),
-                                end.value("cpu_user_ms", 0) + end.value("cpu_system_ms", 0), end.value("max_rss_kib", 0));
+            text +=
+                fmt::format("\n    {} on {}: exit {}, signal {}, {} ms wall, {} ms cpu, {} KiB",
+                            end.value("outcome", ""), end.value("node", ""), end.value("exit", 0),
+                            end.value("signal", 0), end.value("wall_ms", 0),
+                            end.value("cpu_user_ms", 0) + end.value("cpu_system_ms", 0),
+                            end.value("max_rss_kib", 0));
             if (end.contains("error")) {
                 text += "\n    " + end.value("error", "");
             }
@@ -125,7 +131,8 @@ int show(Context& context, const std::string& text) {
         fmt::print("  runs       {}\n", document["spec"].value("argv", json::array()).dump());
         fmt::print("  submitted  {} ({}) by {}, uid {}\n", document.value("submitted", ""),
                    relative_time(hlc_ms(found->row.submission()->stamp.hlc), wall_now_ms()),
-                   document["submitted_by"].value("writer", ""), document["submitted_by"].value("uid", 0));
+                   document["submitted_by"].value("writer", ""),
+                   document["submitted_by"].value("uid", 0));
     }
     print_attempts(document, wall_now_ms());
     if (document.contains("ended")) {
@@ -140,16 +147,19 @@ std::string dominant(const json& document) {
     }
     const auto state = document.value("state", "");
     if (state != "pending" || !document.contains("offer")) {
-        return state == "pending" ? "no order of nodes has been published yet; a worker with a free slot takes it" : "";
+        return state == "pending"
+                   ? "no order of nodes has been published yet; a worker with a free slot takes it"
+                   : "";
     }
     for (const auto& node : document["offer"]["nodes"]) {
         if (node.value("eligible", false)) {
             return "waits for a free slot; " + node.value("node", "") + " comes first";
         }
     }
-    return document["offer"]["nodes"].empty() ? "no worker is known"
-                                              : "no eligible node: " + document["offer"]["nodes"][0].value("node", "") +
-                                                    " " + document["offer"]["nodes"][0].value("reason", "");
+    return document["offer"]["nodes"].empty()
+               ? "no worker is known"
+               : "no eligible node: " + document["offer"]["nodes"][0].value("node", "") + " " +
+                     document["offer"]["nodes"][0].value("reason", "");
 }
 
 int why(Context& context, const std::string& text) {
@@ -184,25 +194,31 @@ int explain(Context& context, const std::string& text) {
     }
     const auto document = observability::job_document(found->job, found->row);
     if (!document.contains("offer")) {
-        return context.fail({"not_found", exit_not_found, "no decision about job " + found->job.text() + " is recorded",
-                             "it was claimed without an offer, or nobody has ranked it yet", "reeve job why " + text});
+        return context.fail({"not_found", exit_not_found,
+                             "no decision about job " + found->job.text() + " is recorded",
+                             "it was claimed without an offer, or nobody has ranked it yet",
+                             "reeve job why " + text});
     }
     const auto& offer = document["offer"];
     if (context.options.json) {
         context.print({{"schema", "reeve.explain/v1"}, {"job", document["job"]}, {"offer", offer}});
         return exit_done;
     }
-    fmt::print("job {}: order of nodes for attempt {}, decided by {} (event {}) at {}\n", document.value("job", ""),
-               offer.value("attempt", 1), offer.value("by", ""), offer.value("seq", 0), offer.value("at", ""));
-    Table table({"NODE", "COST", "EXPECTED", "ROLE", "SUCCESS", "SPEED", "RECENCY", "EXCLUDED BECAUSE"});
+    fmt::print("job {}: order of nodes for attempt {}, decided by {} (event {}) at {}\n",
+               document.value("job", ""), offer.value("attempt", 1), offer.value("by", ""),
+               offer.value("seq", 0), offer.value("at", ""));
+    Table table(
+        {"NODE", "COST", "EXPECTED", "ROLE", "SUCCESS", "SPEED", "RECENCY", "EXCLUDED BECAUSE"});
     for (const auto& node : offer["nodes"]) {
         if (node.value("eligible", false)) {
             const auto& terms = node["terms_ppm"];
             table.row({node.value("node", ""), fmt::format("{} ms", node.value("cost_ms", 0)),
                        fmt::format("{} ms", node.value("expected_ms", 0)), percent(terms, "role"),
-                       percent(terms, "success"), percent(terms, "speed"), percent(terms, "recency"), ""});
+                       percent(terms, "success"), percent(terms, "speed"),
+                       percent(terms, "recency"), ""});
         } else {
-            table.row({node.value("node", ""), "-", "-", "-", "-", "-", "-", node.value("reason", "")});
+            table.row(
+                {node.value("node", ""), "-", "-", "-", "-", "-", "-", node.value("reason", "")});
         }
     }
     table.print(context.options);
@@ -216,7 +232,8 @@ struct LogOptions {
     bool follow = false;
 };
 
-/// The kept bytes of one stream: out of the log, out of results/, or of the running attempt on this node.
+/// The kept bytes of one stream: out of the log, out of results/, or of the running attempt on this
+/// node.
 Result<Bytes> stream_bytes(Context& context, const Found& found, AttemptNo k, bool err) {
     constexpr std::uint64_t limit = 64ULL * 1024 * 1024;
     const AttemptId attempt{found.job, k};
@@ -230,20 +247,21 @@ Result<Bytes> stream_bytes(Context& context, const Found& found, AttemptNo k, bo
     TRY_ASSIGN(const auto* file, context.config());
     runtime::PosixFileSystem files;
     const std::string day = utc_day(hlc_ms(found.row.submission()->stamp.hlc));
-    auto shared = files.read_file(file->nas + "/results/" + day + "/" + found.job.text() + "/a" + std::to_string(k.v) +
-                                      (err ? "/stderr" : "/stdout"),
+    auto shared = files.read_file(file->nas + "/results/" + day + "/" + found.job.text() + "/a" +
+                                      std::to_string(k.v) + (err ? "/stderr" : "/stdout"),
                                   limit);
     if (shared) {
         return shared;
     }
-    auto local = files.read_file(file->writer_state(file->writer(node::Role::worker)) + "/run/" + attempt.text() +
-                                     (err ? "/err" : "/out"),
+    auto local = files.read_file(file->writer_state(file->writer(node::Role::worker)) + "/run/" +
+                                     attempt.text() + (err ? "/err" : "/out"),
                                  limit);
     if (local) {
         return local;
     }
     if (output) {
-        return Error{Code::unavailable, "the output of " + attempt.text() + " is still on its node"};
+        return Error{Code::unavailable,
+                     "the output of " + attempt.text() + " is still on its node"};
     }
     return Bytes{};
 }
@@ -274,14 +292,16 @@ int logs(Context& context, const LogOptions& o) {
     }
 }
 
-int change(Context& context, const json& request, const std::function<void(const json&)>& show_reply) {
+int change(Context& context, const json& request,
+           const std::function<void(const json&)>& show_reply) {
     if (context.options.dry_run) {
         fmt::print("{}\n", request.dump());
         return exit_done;
     }
     auto reply = context.call(request);
     if (!reply) {
-        return context.fail(reply.error(), "run this on a machine whose reeve-worker or reeve-coordinator is up");
+        return context.fail(reply.error(),
+                            "run this on a machine whose reeve-worker or reeve-coordinator is up");
     }
     if (const auto refused = Context::refusal(*reply)) {
         return context.fail(*refused);
@@ -300,16 +320,17 @@ int cancel(Context& context, const std::string& text, bool give_up) {
     if (!found) {
         return exit;
     }
-    return change(context,
-                  {{"schema", "reeve.request/v1"},
-                   {"verb", "cancel"},
-                   {"job", found->job.text()},
-                   {"give_up_lost", give_up},
-                   {"request_id", random_hex(16)}},
-                  [&](const json& reply) {
-                      fmt::print("job {}: cancel asked (it was {}); reeve job show {} says when it stopped\n",
-                                 found->job.text(), reply.value("state_before", ""), found->job.text());
-                  });
+    return change(
+        context,
+        {{"schema", "reeve.request/v1"},
+         {"verb", "cancel"},
+         {"job", found->job.text()},
+         {"give_up_lost", give_up},
+         {"request_id", random_hex(16)}},
+        [&](const json& reply) {
+            fmt::print("job {}: cancel asked (it was {}); reeve job show {} says when it stopped\n",
+                       found->job.text(), reply.value("state_before", ""), found->job.text());
+        });
 }
 
 /// Replaces one field of a document by "path.to.field=value"; the value is JSON, or else a string.
@@ -329,7 +350,8 @@ Result<json> patched(json document, const std::vector<std::string>& changes) {
         try {
             document = document.patch(patch);
         } catch (const json::exception& problem) {
-            return Error{Code::invalid, "cannot set " + change.substr(0, at) + ": " + problem.what()};
+            return Error{Code::invalid,
+                         "cannot set " + change.substr(0, at) + ": " + problem.what()};
         }
     }
     return document;
@@ -347,13 +369,14 @@ int retry(Context& context, const std::string& text, const std::vector<std::stri
     if (!changed) {
         return context.fail(changed.error(), "reeve job retry JOB --set timeout_s=600");
     }
-    return change(context,
-                  {{"schema", "reeve.request/v1"},
-                   {"verb", "submit"},
-                   {"request_id", random_hex(16)},
-                   {"retry_of", found->job.text()},
-                   {"documents", json::array({changed->dump()})}},
-                  [](const json& reply) { fmt::print("{}\n", reply.at("jobs").at(0).value("job", "")); });
+    return change(
+        context,
+        {{"schema", "reeve.request/v1"},
+         {"verb", "submit"},
+         {"request_id", random_hex(16)},
+         {"retry_of", found->job.text()},
+         {"documents", json::array({changed->dump()})}},
+        [](const json& reply) { fmt::print("{}\n", reply.at("jobs").at(0).value("job", "")); });
 }
 
 }  // namespace
@@ -361,8 +384,9 @@ int retry(Context& context, const std::string& text, const std::vector<std::stri
 void register_jobs(Program& program) {
     auto& context = program.context;
     auto list = std::make_shared<ListOptions>();
-    auto* jobs = verb(program, program.app, "jobs", "list jobs, newest first", "reeve jobs --state failed",
-                      [&context, list] { return list_jobs(context, *list); });
+    auto* jobs =
+        verb(program, program.app, "jobs", "list jobs, newest first", "reeve jobs --state failed",
+             [&context, list] { return list_jobs(context, *list); });
     jobs->add_option("--state", list->state, "only this state");
     jobs->add_option("--limit", list->limit, "how many at most")->capture_default_str();
 
@@ -376,27 +400,33 @@ void register_jobs(Program& program) {
         sub->add_option("job", *id, "job id, or the beginning or end of one")->required();
         return sub;
     };
-    about(*job, "show", "everything known of a job", "reeve job show 01JQ7F", [&context, id] { return show(context, *id); });
+    about(*job, "show", "everything known of a job", "reeve job show 01JQ7F",
+          [&context, id] { return show(context, *id); });
     about(*job, "why", "the one reason why it is where it is", "reeve job why 01JQ7F",
           [&context, id] { return why(context, *id); });
-    about(program.app, "explain", "why which node: the score card of the decision", "reeve explain 01JQ7F",
-          [&context, id] { return explain(context, *id); });
+    about(program.app, "explain", "why which node: the score card of the decision",
+          "reeve explain 01JQ7F", [&context, id] { return explain(context, *id); });
     auto log = std::make_shared<LogOptions>();
-    auto* logs_verb = about(*job, "logs", "its output", "reeve job logs 01JQ7F --follow", [&context, log, id] {
-        log->job = *id;
-        return logs(context, *log);
-    });
+    auto* logs_verb =
+        about(*job, "logs", "its output", "reeve job logs 01JQ7F --follow", [&context, log, id] {
+            log->job = *id;
+            return logs(context, *log);
+        });
     logs_verb->add_option("--attempt", log->attempt, "which attempt (default: the last)");
     logs_verb->add_flag("--stderr", log->err, "the error stream");
     logs_verb->add_flag("-f,--follow", log->follow, "go on until it is over");
     auto give_up = std::make_shared<bool>(false);
-    auto* cancel_verb = about(*job, "cancel", "stop it, or keep it from starting", "reeve job cancel 01JQ7F",
-                              [&context, id, give_up] { return cancel(context, *id, *give_up); });
-    cancel_verb->add_flag("--give-up", *give_up, "you know that a lost attempt does not run any more");
+    auto* cancel_verb =
+        about(*job, "cancel", "stop it, or keep it from starting", "reeve job cancel 01JQ7F",
+              [&context, id, give_up] { return cancel(context, *id, *give_up); });
+    cancel_verb->add_flag("--give-up", *give_up,
+                          "you know that a lost attempt does not run any more");
     auto changes = std::make_shared<std::vector<std::string>>();
-    auto* retry_verb = about(*job, "retry", "submit it again as a new job", "reeve job retry 01JQ7F --set timeout_s=600",
+    auto* retry_verb = about(*job, "retry", "submit it again as a new job",
+                             "reeve job retry 01JQ7F --set timeout_s=600",
                              [&context, id, changes] { return retry(context, *id, *changes); });
-    retry_verb->add_option("--set", *changes, "field=value, e.g. requires.cpus=2 (may be given again)");
+    retry_verb->add_option("--set", *changes,
+                           "field=value, e.g. requires.cpus=2 (may be given again)");
 }
 
 }  // namespace reeve::cli

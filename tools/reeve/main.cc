@@ -18,7 +18,9 @@ int replace_with(const std::string& name, int argc, char** argv) {
 }
 
 bool is_program(const char* word) {
-    return word[0] != '\0' && std::all_of(word, word + std::strlen(word), [](char c) { return c >= 'a' && c <= 'z'; }) &&
+    return word[0] != '\0' &&
+           std::all_of(word, word + std::strlen(word),
+                       [](char c) { return c >= 'a' && c <= 'z'; }) &&
            runtime::is_executable(runtime::self_exe_dir() + "/reeve-" + word);
 }
 
@@ -26,11 +28,15 @@ int run(int argc, char** argv) {
     if (argc > 1 && is_program(argv[1])) {
         return replace_with(argv[1], argc, argv);
     }
-    CLI::App app{"reeve runs the work of a small cluster, and keeps running it when any one machine is gone.", "reeve"};
+    CLI::App app{
+        "reeve runs the work of a small cluster, and keeps running it when any one machine is "
+        "gone.",
+        "reeve"};
     Context context;
     Program program{app, context, {}};
     add_global_options(program);
-    app.footer(std::string("Also: reeve log ... (event logs), reeve replay ... (rebuild, verify, time travel).\n") +
+    app.footer(std::string("Also: reeve log ... (event logs), reeve replay ... (rebuild, verify, "
+                           "time travel).\n") +
                exit_status_help);
     register_submit(program);
     register_jobs(program);

@@ -13,17 +13,26 @@ using nlohmann::json;
 
 /// What a running daemon of this machine measures; empty when none answers.
 json live(Context& context) {
-    auto reply = context.call({{"schema", "reeve.request/v1"}, {"verb", "live"}}, milliseconds(2'000));
-    return reply && reply->value("ok", false) ? reply->value("live", json::object()) : json::object();
+    auto reply =
+        context.call({{"schema", "reeve.request/v1"}, {"verb", "live"}}, milliseconds(2'000));
+    return reply && reply->value("ok", false) ? reply->value("live", json::object())
+                                              : json::object();
 }
 
 json node_document(const WriterId& writer, const projection::NodeRow& row, const json& live_writers,
                    const std::map<std::string, projection::SwitchRow>& switches) {
-    json out{{"writer", writer.v},       {"node", row.node.v},   {"role", row.role},
-             {"roles", row.roles},       {"labels", row.labels}, {"slots", row.slots},
-             {"cpus", row.cpus},         {"memory_mb", row.memory_mb},
-             {"incarnation", row.incarnation.v}, {"version", row.version},
-             {"said_goodbye", row.stopped}, {"last_word", rfc3339(hlc_ms(row.stamp.hlc))}};
+    json out{{"writer", writer.v},
+             {"node", row.node.v},
+             {"role", row.role},
+             {"roles", row.roles},
+             {"labels", row.labels},
+             {"slots", row.slots},
+             {"cpus", row.cpus},
+             {"memory_mb", row.memory_mb},
+             {"incarnation", row.incarnation.v},
+             {"version", row.version},
+             {"said_goodbye", row.stopped},
+             {"last_word", rfc3339(hlc_ms(row.stamp.hlc))}};
     const auto drain = switches.find("drain/" + row.node.v);
     out["draining"] = drain != switches.end() && drain->second.value == "on";
     out["state"] = row.stopped ? "stopped" : "unknown";
@@ -64,10 +73,12 @@ int nodes(Context& context) {
     }
     Table table({"WRITER", "STATE", "SLOTS", "CPUS", "MEMORY", "ROLES", "LABELS", "RUN"});
     for (const auto& one : document) {
-        table.row({one.value("writer", ""), one.value("state", "") + (one.value("draining", false) ? ", draining" : ""),
+        table.row({one.value("writer", ""),
+                   one.value("state", "") + (one.value("draining", false) ? ", draining" : ""),
                    std::to_string(one.value("slots", 0)), std::to_string(one.value("cpus", 0)),
-                   human_bytes(one.value("memory_mb", std::uint64_t{0}) * 1024 * 1024), text_list(one["roles"]),
-                   text_list(one["labels"]), std::to_string(one.value("incarnation", 0))});
+                   human_bytes(one.value("memory_mb", std::uint64_t{0}) * 1024 * 1024),
+                   text_list(one["roles"]), text_list(one["labels"]),
+                   std::to_string(one.value("incarnation", 0))});
     }
     table.print(context.options);
     return exit_done;
@@ -85,7 +96,8 @@ int node_show(Context& context, const std::string& name) {
         }
     }
     if (found.empty()) {
-        return context.fail({"not_found", exit_not_found, "no node '" + name + "'", "no log here is of that node", "reeve nodes"});
+        return context.fail({"not_found", exit_not_found, "no node '" + name + "'",
+                             "no log here is of that node", "reeve nodes"});
     }
     json document{{"schema", "reeve.node/v1"}, {"node", name}, {"writers", found}};
     const auto health = view->health();
@@ -101,9 +113,13 @@ int node_show(Context& context, const std::string& name) {
     json statistics = json::array();
     for (const auto& [key, stats] : view->routing()) {
         if (key.node.v == name) {
-            statistics.push_back({{"type", key.task_type}, {"day", utc_day(key.day * 86'400'000)},
-                                  {"runs", stats.runs}, {"succeeded", stats.succeeded}, {"failed", stats.failed},
-                                  {"timeout", stats.timeout}, {"lost", stats.lost}});
+            statistics.push_back({{"type", key.task_type},
+                                  {"day", utc_day(key.day * 86'400'000)},
+                                  {"runs", stats.runs},
+                                  {"succeeded", stats.succeeded},
+                                  {"failed", stats.failed},
+                                  {"timeout", stats.timeout},
+                                  {"lost", stats.lost}});
         }
     }
     document["statistics"] = statistics;
@@ -112,15 +128,20 @@ int node_show(Context& context, const std::string& name) {
         return exit_done;
     }
     for (const auto& one : found) {
-        fmt::print("{}  {}{}\n  slots {}, cpus {}, memory {} MiB, roles {}, labels {}\n  run {}, version {}, last word {}\n",
-                   one.value("writer", ""), one.value("state", ""), one.value("draining", false) ? ", draining" : "",
-                   one.value("slots", 0), one.value("cpus", 0), one.value("memory_mb", 0), text_list(one["roles"]),
-                   text_list(one["labels"]), one.value("incarnation", 0), one.value("version", ""), one.value("last_word", ""));
+        fmt::print(
+            "{}  {}{}\n  slots {}, cpus {}, memory {} MiB, roles {}, labels {}\n  run {}, version "
+            "{}, last word {}\n",
+            one.value("writer", ""), one.value("state", ""),
+            one.value("draining", false) ? ", draining" : "", one.value("slots", 0),
+            one.value("cpus", 0), one.value("memory_mb", 0), text_list(one["roles"]),
+            text_list(one["labels"]), one.value("incarnation", 0), one.value("version", ""),
+            one.value("last_word", ""));
     }
     if (document.contains("health")) {
         const auto& h = document["health"];
-        fmt::print("  health {} at {}: load {:.2f}, {} MiB memory free, {} MiB disk free\n", h.value("state", ""),
-                   h.value("at", ""), h.value("load", 0.0), h.value("memory_free_mb", 0), h.value("disk_free_mb", 0));
+        fmt::print("  health {} at {}: load {:.2f}, {} MiB memory free, {} MiB disk free\n",
+                   h.value("state", ""), h.value("at", ""), h.value("load", 0.0),
+                   h.value("memory_free_mb", 0), h.value("disk_free_mb", 0));
     }
     Table table({"TYPE", "DAY", "RUNS", "SUCCEEDED", "FAILED", "TIMEOUT", "LOST"});
     for (const auto& s : statistics) {
@@ -134,16 +155,21 @@ int node_show(Context& context, const std::string& name) {
     return exit_done;
 }
 
-int drain(Context& context, const std::string& name, const std::string& value, const std::string& reason) {
-    const json request{{"schema", "reeve.request/v1"}, {"verb", "switch"}, {"name", "drain/" + name},
-                       {"value", value},               {"reason", reason}};
+int drain(Context& context, const std::string& name, const std::string& value,
+          const std::string& reason) {
+    const json request{{"schema", "reeve.request/v1"},
+                       {"verb", "switch"},
+                       {"name", "drain/" + name},
+                       {"value", value},
+                       {"reason", reason}};
     if (context.options.dry_run) {
         fmt::print("{}\n", request.dump());
         return exit_done;
     }
     auto reply = context.call(request);
     if (!reply) {
-        return context.fail(reply.error(), "run this on a machine whose reeve-worker or reeve-coordinator is up");
+        return context.fail(reply.error(),
+                            "run this on a machine whose reeve-worker or reeve-coordinator is up");
     }
     if (const auto refused = Context::refusal(*reply)) {
         return context.fail(*refused);
@@ -151,7 +177,9 @@ int drain(Context& context, const std::string& name, const std::string& value, c
     if (context.options.json) {
         context.print(*reply);
     } else {
-        fmt::print("node {}: {}\n", name, value == "on" ? "draining; what runs there goes on, nothing new starts" : "takes work again");
+        fmt::print("node {}: {}\n", name,
+                   value == "on" ? "draining; what runs there goes on, nothing new starts"
+                                 : "takes work again");
     }
     return reply->value("shared", true) ? exit_done : exit_warnings;
 }
@@ -164,12 +192,13 @@ int status(Context& context) {
     const auto measured = live(context);
     const auto document = nodes_document(context, *view);
     const auto cut = view->cut();
-    json answer{{"schema", "reeve.status/v1"},
-                {"jobs", view->totals()},
-                {"nodes", document},
-                {"cut", projection::cut_name(cut)},
-                {"digest", to_hex(view->digest())},
-                {"daemon", measured.empty() ? json("no daemon of this machine answers") : measured}};
+    json answer{
+        {"schema", "reeve.status/v1"},
+        {"jobs", view->totals()},
+        {"nodes", document},
+        {"cut", projection::cut_name(cut)},
+        {"digest", to_hex(view->digest())},
+        {"daemon", measured.empty() ? json("no daemon of this machine answers") : measured}};
     json writers = json::object();
     for (const auto& [writer, row] : cut) {
         writers[writer.v] = row.position.seq.v;
@@ -183,12 +212,15 @@ int status(Context& context) {
     std::size_t workers = 0;
     for (const auto& one : document) {
         workers += one.value("role", "") == "worker" ? 1U : 0U;
-        live_workers += one.value("role", "") == "worker" && one.value("state", "") == "live" ? 1U : 0U;
+        live_workers +=
+            one.value("role", "") == "worker" && one.value("state", "") == "live" ? 1U : 0U;
     }
     fmt::print("{} of {} workers live", live_workers, workers);
     if (!measured.empty()) {
-        fmt::print("; coordinator {}; share {}", measured.value("coordinator_live", false) ? "live" : "silent (workers keep the duties)",
-                   measured.value("share", "unknown"));
+        fmt::print(
+            "; coordinator {}; share {}",
+            measured.value("coordinator_live", false) ? "live" : "silent (workers keep the duties)",
+            measured.value("share", "unknown"));
     } else {
         fmt::print("; no daemon of this machine answers, so liveness is unknown");
     }
@@ -202,9 +234,11 @@ int status(Context& context) {
     const auto notices = view->observations(5);
     for (const auto& event : notices) {
         if (const auto* seen = std::get_if<events::Observation>(&event.payload)) {
-            fmt::print("note: {} {} {}: {}\n", relative_time(hlc_ms(event.hlc), wall_now_ms()), seen->kind, seen->subject, seen->detail);
+            fmt::print("note: {} {} {}: {}\n", relative_time(hlc_ms(event.hlc), wall_now_ms()),
+                       seen->kind, seen->subject, seen->detail);
         } else if (const auto* refused = std::get_if<events::JobRejected>(&event.payload)) {
-            fmt::print("note: {} refused {}: {} {}\n", relative_time(hlc_ms(event.hlc), wall_now_ms()), refused->origin,
+            fmt::print("note: {} refused {}: {} {}\n",
+                       relative_time(hlc_ms(event.hlc), wall_now_ms()), refused->origin,
                        refused->field, refused->reason);
         }
     }
@@ -215,22 +249,29 @@ int status(Context& context) {
 
 void register_nodes(Program& program) {
     auto& context = program.context;
-    verb(program, program.app, "status", "the cluster on one screen", "reeve status --json", [&context] { return status(context); });
-    verb(program, program.app, "nodes", "all writers and how they are", "reeve nodes", [&context] { return nodes(context); });
+    verb(program, program.app, "status", "the cluster on one screen", "reeve status --json",
+         [&context] { return status(context); });
+    verb(program, program.app, "nodes", "all writers and how they are", "reeve nodes",
+         [&context] { return nodes(context); });
     auto* node = program.app.add_subcommand("node", "one node: show, drain, undrain");
     node->require_subcommand(1);
     node->fallthrough();
     auto name = std::make_shared<std::string>();
     auto reason = std::make_shared<std::string>();
-    const auto about = [&](const std::string& word, const std::string& what, std::function<int()> run) {
-        auto* sub = verb(program, *node, word, what, "reeve node " + word + " nova", std::move(run));
+    const auto about = [&](const std::string& word, const std::string& what,
+                           std::function<int()> run) {
+        auto* sub =
+            verb(program, *node, word, what, "reeve node " + word + " nova", std::move(run));
         sub->add_option("node", *name, "name of the node")->required();
         return sub;
     };
-    about("show", "what is known of a node", [&context, name] { return node_show(context, *name); });
-    about("drain", "take no new work there", [&context, name, reason] { return drain(context, *name, "on", *reason); })
-        ->add_option("--reason", *reason, "why, for the others");
-    about("undrain", "take work there again", [&context, name, reason] { return drain(context, *name, "off", *reason); });
+    about("show", "what is known of a node",
+          [&context, name] { return node_show(context, *name); });
+    about("drain", "take no new work there", [&context, name, reason] {
+        return drain(context, *name, "on", *reason);
+    })->add_option("--reason", *reason, "why, for the others");
+    about("undrain", "take work there again",
+          [&context, name, reason] { return drain(context, *name, "off", *reason); });
 }
 
 }  // namespace reeve::cli

@@ -1,5 +1,5 @@
-// submit: documents from the command line, a file, or a file of lines; to the daemon of this machine, or
-// through incoming/ where none runs.
+// submit: documents from the command line, a file, or a file of lines; to the daemon of this
+// machine, or through incoming/ where none runs.
 
 #include <fmt/format.h>
 
@@ -120,7 +120,8 @@ int wait_for(Context& context, const std::vector<std::string>& jobs, std::int64_
         }
         if (!open.empty()) {
             if (wall_now_ms() > deadline) {
-                return context.fail({"timeout", exit_timed_out, fmt::format("{} jobs are not over", open.size()),
+                return context.fail({"timeout", exit_timed_out,
+                                     fmt::format("{} jobs are not over", open.size()),
                                      fmt::format("waited {} s", limit_s), "reeve jobs"});
             }
             pause(milliseconds(20));
@@ -129,7 +130,8 @@ int wait_for(Context& context, const std::vector<std::string>& jobs, std::int64_
     return all_good ? exit_done : exit_failed;
 }
 
-int through_incoming(Context& context, const std::vector<std::string>& documents, const Error& unreachable) {
+int through_incoming(Context& context, const std::vector<std::string>& documents,
+                     const Error& unreachable) {
     auto file = context.config();
     if (!file) {
         return context.fail(file.error(), "reeve config check");
@@ -137,8 +139,8 @@ int through_incoming(Context& context, const std::vector<std::string>& documents
     runtime::PosixFileSystem files;
     const std::string incoming = (*file)->nas + "/queue/incoming";
     if (!files.info(incoming)) {
-        return context.fail({"unreachable", exit_unreachable, "nobody takes the job", unreachable.message,
-                             "start reeve-worker on this machine"});
+        return context.fail({"unreachable", exit_unreachable, "nobody takes the job",
+                             unreachable.message, "start reeve-worker on this machine"});
     }
     json names = json::array();
     for (const auto& document : documents) {
@@ -151,7 +153,8 @@ int through_incoming(Context& context, const std::vector<std::string>& documents
     if (context.options.json) {
         context.print({{"schema", "reeve.submitted/v1"}, {"incoming", names}});
     } else {
-        fmt::print(stderr, "no daemon here; left in incoming/ for another node: {}\n", names.dump());
+        fmt::print(stderr, "no daemon here; left in incoming/ for another node: {}\n",
+                   names.dump());
     }
     return exit_warnings;
 }
@@ -163,7 +166,8 @@ int report(Context& context, const json& reply, const SubmitOptions& o) {
     }
     const bool shared = reply.value("shared", true);
     if (context.options.json) {
-        context.print({{"schema", "reeve.submitted/v1"}, {"jobs", reply.at("jobs")}, {"shared", shared}});
+        context.print(
+            {{"schema", "reeve.submitted/v1"}, {"jobs", reply.at("jobs")}, {"shared", shared}});
     } else {
         for (const auto& job : jobs) {
             fmt::print("{}\n", job);
@@ -180,7 +184,8 @@ int report(Context& context, const json& reply, const SubmitOptions& o) {
 
 int submit(Context& context, const SubmitOptions& o) {
     if (o.file.empty() == o.argv.empty()) {
-        return context.fail({"usage", exit_usage, "give either a command or -f FILE", "", "reeve submit -- /usr/bin/uptime"});
+        return context.fail({"usage", exit_usage, "give either a command or -f FILE", "",
+                             "reeve submit -- /usr/bin/uptime"});
     }
     auto documents = documents_of(o);
     if (!documents) {
@@ -198,8 +203,9 @@ int submit(Context& context, const SubmitOptions& o) {
                        {"documents", *documents}};
     auto reply = context.call(request, milliseconds(60'000));
     if (!reply) {
-        return reply.error().code == Code::unavailable ? through_incoming(context, *documents, reply.error())
-                                                       : context.fail(reply.error(), "reeve doctor");
+        return reply.error().code == Code::unavailable
+                   ? through_incoming(context, *documents, reply.error())
+                   : context.fail(reply.error(), "reeve doctor");
     }
     if (const auto refused = Context::refusal(*reply)) {
         return context.fail(*refused);
@@ -212,11 +218,14 @@ int submit(Context& context, const SubmitOptions& o) {
 void register_submit(Program& program) {
     auto o = std::make_shared<SubmitOptions>();
     auto& context = program.context;
-    auto* sub = verb(program, program.app, "submit", "submit a job: a command, a document, or a file of documents",
-                     "reeve submit --name photos --retry 2 -- /usr/bin/rsync -a /srv/photos /backup\n"
-                     "  reeve submit -f jobs.jsonl        (one JSON document a line, taken whole or not at all)",
-                     [&context, o] { return submit(context, *o); });
-    sub->add_option("-f,--file", o->file, "FILE.jsonl (a document a line), FILE.json (one), or - for standard input");
+    auto* sub = verb(
+        program, program.app, "submit",
+        "submit a job: a command, a document, or a file of documents",
+        "reeve submit --name photos --retry 2 -- /usr/bin/rsync -a /srv/photos /backup\n"
+        "  reeve submit -f jobs.jsonl        (one JSON document a line, taken whole or not at all)",
+        [&context, o] { return submit(context, *o); });
+    sub->add_option("-f,--file", o->file,
+                    "FILE.jsonl (a document a line), FILE.json (one), or - for standard input");
     sub->add_option("--name", o->name, "a name for people");
     sub->add_option("--priority", o->priority, "low, normal, high or critical");
     sub->add_option("--timeout", o->timeout_s, "seconds an attempt may run (default 300)");
@@ -227,8 +236,10 @@ void register_submit(Program& program) {
     sub->add_option("--env", o->environment, "KEY=value for the command");
     sub->add_option("--cwd", o->cwd, "working directory");
     sub->add_option("--dedupe", o->dedupe, "one job per key, ever");
-    sub->add_option("--not-before", o->not_before, "RFC 3339 UTC time before which it does not start");
-    sub->add_option("--request-id", o->request_id, "the same id submits once, however often it is sent");
+    sub->add_option("--not-before", o->not_before,
+                    "RFC 3339 UTC time before which it does not start");
+    sub->add_option("--request-id", o->request_id,
+                    "the same id submits once, however often it is sent");
     sub->add_flag("--wait", o->wait, "wait until it is over; exit 0 when it succeeded");
     sub->add_option("--wait-limit", o->wait_s, "seconds to wait at most")->capture_default_str();
     sub->add_option("command", o->argv, "the command and its arguments, after --");

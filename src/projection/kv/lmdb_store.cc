@@ -7,7 +7,8 @@
 //   Rows           reads, shared by both kinds of transactions
 //   LmdbRead, LmdbWrite
 //
-// A failure inside a read is kept (status()): an unreadable row must not be folded as an absent one.
+// A failure inside a read is kept (status()): an unreadable row must not be folded as an absent
+// one.
 
 #include <lmdb.h>
 
@@ -29,25 +30,32 @@ Error error_of(int code, const std::string& doing) {
     if (code == MDB_MAP_FULL || code == MDB_TXN_FULL || code == ENOSPC || code == EDQUOT) {
         return {Code::full, text};
     }
-    if (code == MDB_CORRUPTED || code == MDB_PAGE_NOTFOUND || code == MDB_INVALID || code == MDB_VERSION_MISMATCH) {
+    if (code == MDB_CORRUPTED || code == MDB_PAGE_NOTFOUND || code == MDB_INVALID ||
+        code == MDB_VERSION_MISMATCH) {
         return {Code::corrupt, text};
     }
     return {code == ENOENT ? Code::not_found : Code::io, text};
 }
 
-Status status_of(int code, const std::string& doing) { return code == 0 ? ok() : Status(error_of(code, doing)); }
-
-MDB_val value_of(ByteView bytes) {
-    return {bytes.size(), const_cast<std::uint8_t*>(bytes.data())};  // LMDB does not write through it
+Status status_of(int code, const std::string& doing) {
+    return code == 0 ? ok() : Status(error_of(code, doing));
 }
 
-ByteView view_of(const MDB_val& value) { return {static_cast<const std::uint8_t*>(value.mv_data), value.mv_size}; }
+MDB_val value_of(ByteView bytes) {
+    return {bytes.size(),
+            const_cast<std::uint8_t*>(bytes.data())};  // LMDB does not write through it
+}
+
+ByteView view_of(const MDB_val& value) {
+    return {static_cast<const std::uint8_t*>(value.mv_data), value.mv_size};
+}
 
 bool valid_key(ByteView key) { return !key.empty() && key.size() <= max_key_bytes; }
 
 class Rows {
 public:
-    Rows(MDB_txn* transaction, const std::vector<unsigned>& tables) : transaction_(transaction), tables_(tables) {}
+    Rows(MDB_txn* transaction, const std::vector<unsigned>& tables)
+        : transaction_(transaction), tables_(tables) {}
     std::optional<Bytes> get(Table table, ByteView key) {
         MDB_val k = value_of(key);
         MDB_val v{};
@@ -81,7 +89,8 @@ private:
         }
         return code == 0;
     }
-    void walk(Table table, ByteView from, MDB_cursor_op first, MDB_cursor_op step, const Visit& visit) {
+    void walk(Table table, ByteView from, MDB_cursor_op first, MDB_cursor_op step,
+              const Visit& visit) {
         MDB_cursor* cursor = nullptr;
         if (!found(mdb_cursor_open(transaction_, table_of(table), &cursor), "scan")) {
             return;
@@ -136,7 +145,9 @@ public:
     LmdbRead& operator=(const LmdbRead&) = delete;
     ~LmdbRead() override { mdb_txn_abort(rows_.transaction()); }
     std::optional<Bytes> get(Table table, ByteView key) override { return rows_.get(table, key); }
-    void scan(Table table, ByteView from, const Visit& visit) override { rows_.scan(table, from, visit); }
+    void scan(Table table, ByteView from, const Visit& visit) override {
+        rows_.scan(table, from, visit);
+    }
     void scan_back(Table table, const Visit& visit) override { rows_.scan_back(table, visit); }
     std::uint64_t count(Table table) override { return rows_.count(table); }
     Status status() const override { return rows_.status(); }
@@ -158,14 +169,17 @@ public:
         }
     }
     std::optional<Bytes> get(Table table, ByteView key) override { return rows_.get(table, key); }
-    void scan(Table table, ByteView from, const Visit& visit) override { rows_.scan(table, from, visit); }
+    void scan(Table table, ByteView from, const Visit& visit) override {
+        rows_.scan(table, from, visit);
+    }
     void scan_back(Table table, const Visit& visit) override { rows_.scan_back(table, visit); }
     std::uint64_t count(Table table) override { return rows_.count(table); }
     Status status() const override { return rows_.status(); }
     Status put(Table table, ByteView key, ByteView value) override {
         check_open();
         if (!valid_key(key)) {
-            return Error{Code::invalid, "a key of " + std::to_string(key.size()) + " bytes; 1 to 511 are possible"};
+            return Error{Code::invalid, "a key of " + std::to_string(key.size()) +
+                                            " bytes; 1 to 511 are possible"};
         }
         MDB_val k = value_of(key);
         MDB_val v = value_of(value);
@@ -204,7 +218,8 @@ private:
 }  // namespace
 
 Result<std::unique_ptr<LmdbStore>> LmdbStore::open(const std::string& directory,
-                                                   std::span<const std::string_view> tables, Options options) {
+                                                   std::span<const std::string_view> tables,
+                                                   Options options) {
     const std::string data_file = directory + "/data.mdb";
     std::error_code failed;
     if (!options.read_only) {
@@ -218,16 +233,20 @@ Result<std::unique_ptr<LmdbStore>> LmdbStore::open(const std::string& directory,
     MDB_env* environment = nullptr;
     TRY(status_of(mdb_env_create(&environment), "create environment"));
     std::unique_ptr<LmdbStore> store(new LmdbStore(environment, options));
-    TRY(status_of(mdb_env_set_maxdbs(environment, static_cast<MDB_dbi>(tables.size())), "set tables"));
+    TRY(status_of(mdb_env_set_maxdbs(environment, static_cast<MDB_dbi>(tables.size())),
+                  "set tables"));
     TRY(status_of(mdb_env_set_maxreaders(environment, reader_slots), "set readers"));
-    // A map smaller than the file is raised to it by LMDB; a reader takes the size that the file names.
+    // A map smaller than the file is raised to it by LMDB; a reader takes the size that the file
+    // names.
     if (!options.read_only) {
         TRY(status_of(mdb_env_set_mapsize(environment, options.map_bytes), "set map"));
     }
     const unsigned flags = options.read_only ? MDB_RDONLY | MDB_NOTLS : MDB_NOSYNC | MDB_NOTLS;
-    TRY(status_of(mdb_env_open(environment, directory.c_str(), flags, file_mode), "open " + directory));
+    TRY(status_of(mdb_env_open(environment, directory.c_str(), flags, file_mode),
+                  "open " + directory));
     int dead_readers = 0;
-    TRY(status_of(mdb_reader_check(environment, &dead_readers), "look for dead readers of " + directory));
+    TRY(status_of(mdb_reader_check(environment, &dead_readers),
+                  "look for dead readers of " + directory));
     TRY(options.read_only ? store->expect_whole(data_file) : store->fill_up(data_file));
     TRY(store->open_tables(tables));
     return store;
@@ -235,8 +254,8 @@ Result<std::unique_ptr<LmdbStore>> LmdbStore::open(const std::string& directory,
 
 LmdbStore::~LmdbStore() { mdb_env_close(environment_); }
 
-// After a power cut the file may be shorter than its own header says, and touching the map behind the end
-// of the file is SIGBUS. Zeros read as a corrupt page instead.
+// After a power cut the file may be shorter than its own header says, and touching the map behind
+// the end of the file is SIGBUS. Zeros read as a corrupt page instead.
 Status LmdbStore::fill_up(const std::string& data_file) const {
     std::error_code failed;
     const auto size = std::filesystem::file_size(data_file, failed);
@@ -253,23 +272,27 @@ Status LmdbStore::expect_whole(const std::string& data_file) const {
     const auto size = std::filesystem::file_size(data_file, failed);
     if (!failed && size < used) {
         return Error{Code::corrupt, data_file + " is cut short: " + std::to_string(size) + " of " +
-                                        std::to_string(used) + " bytes; its daemon builds it again at its next start"};
+                                        std::to_string(used) +
+                                        " bytes; its daemon builds it again at its next start"};
     }
     return failed ? Status(Error{Code::io, data_file + ": " + failed.message()}) : ok();
 }
 
 Status LmdbStore::open_tables(std::span<const std::string_view> tables) {
     MDB_txn* transaction = nullptr;
-    TRY(status_of(mdb_txn_begin(environment_, nullptr, options_.read_only ? MDB_RDONLY : 0, &transaction),
-                  "open tables"));
+    TRY(status_of(
+        mdb_txn_begin(environment_, nullptr, options_.read_only ? MDB_RDONLY : 0, &transaction),
+        "open tables"));
     for (const auto name : tables) {
         MDB_dbi table = 0;
         const std::string text(name);
-        const int opened = mdb_dbi_open(transaction, text.c_str(), options_.read_only ? 0 : MDB_CREATE, &table);
+        const int opened =
+            mdb_dbi_open(transaction, text.c_str(), options_.read_only ? 0 : MDB_CREATE, &table);
         if (opened != 0) {
             mdb_txn_abort(transaction);
-            return opened == MDB_NOTFOUND ? Error{Code::not_found, "the projection has no table " + text + " yet"}
-                                          : error_of(opened, "open table " + text);
+            return opened == MDB_NOTFOUND
+                       ? Error{Code::not_found, "the projection has no table " + text + " yet"}
+                       : error_of(opened, "open table " + text);
         }
         tables_.push_back(table);
     }
@@ -282,7 +305,8 @@ Status LmdbStore::begin(bool writing, MDB_txn*& transaction) {
     int begun = mdb_txn_begin(environment_, nullptr, flags, &transaction);
     for (int i = 0; i < resize_tries && begun == MDB_MAP_RESIZED; ++i) {
         if (open_ > 0) {
-            return Error{Code::unavailable, "another process has grown the map; close open reads and try again"};
+            return Error{Code::unavailable,
+                         "another process has grown the map; close open reads and try again"};
         }
         TRY(status_of(mdb_env_set_mapsize(environment_, 0), "take the new size of the map"));
         begun = mdb_txn_begin(environment_, nullptr, flags, &transaction);
@@ -296,7 +320,8 @@ Result<std::unique_ptr<ReadTransaction>> LmdbStore::read() {
     const std::lock_guard lock(mutex_);
     MDB_txn* transaction = nullptr;
     TRY(begin(false, transaction));
-    return std::unique_ptr<ReadTransaction>(std::make_unique<LmdbRead>(*this, transaction, tables_));
+    return std::unique_ptr<ReadTransaction>(
+        std::make_unique<LmdbRead>(*this, transaction, tables_));
 }
 
 std::uint64_t LmdbStore::used_bytes() const {
@@ -318,7 +343,8 @@ Status LmdbStore::grow_when_needed() {
     if ((!met_end_ && used_bytes() <= now / 2) || now >= options_.max_map_bytes || open_ > 0) {
         return ok();
     }
-    TRY(status_of(mdb_env_set_mapsize(environment_, std::min(now * 2, options_.max_map_bytes)), "grow the map"));
+    TRY(status_of(mdb_env_set_mapsize(environment_, std::min(now * 2, options_.max_map_bytes)),
+                  "grow the map"));
     met_end_ = false;
     return ok();
 }
@@ -331,7 +357,8 @@ Result<std::unique_ptr<WriteTransaction>> LmdbStore::write() {
     MDB_txn* transaction = nullptr;
     TRY(begin(true, transaction));
     writing_ = true;
-    return std::unique_ptr<WriteTransaction>(std::make_unique<LmdbWrite>(*this, transaction, tables_));
+    return std::unique_ptr<WriteTransaction>(
+        std::make_unique<LmdbWrite>(*this, transaction, tables_));
 }
 
 Status LmdbStore::clear() {

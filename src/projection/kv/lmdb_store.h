@@ -1,12 +1,13 @@
 #pragma once
 
 // The store over LMDB. One environment per path and process: opening a path twice in one process
-// silently drops LMDB's file locks, so the program that opens it sees to that. Written with NOSYNC: it is
-// derived data, cleared by its owner after an unclean boot.
+// silently drops LMDB's file locks, so the program that opens it sees to that. Written with NOSYNC:
+// it is derived data, cleared by its owner after an unclean boot.
 //
 // The map (address space, not memory or disk) doubles when it is more than half used, and after a
 // transaction met its end, up to max_map_bytes. LMDB moves the map only while this process has no
-// transaction open, so growing happens in write() and is put off while a reader is open: readers are short.
+// transaction open, so growing happens in write() and is put off while a reader is open: readers
+// are short.
 
 #include <atomic>
 #include <memory>
@@ -31,13 +32,14 @@ public:
     /// Creates the directory unless read_only. Code::not_found when read-only and absent or not yet
     /// complete, Code::corrupt when the file is no environment, Code::io.
     static Result<std::unique_ptr<LmdbStore>> open(const std::string& directory,
-                                                   std::span<const std::string_view> tables, Options options);
+                                                   std::span<const std::string_view> tables,
+                                                   Options options);
     ~LmdbStore() override;
     LmdbStore(const LmdbStore&) = delete;
     LmdbStore& operator=(const LmdbStore&) = delete;
 
-    /// Code::unavailable when another process has grown the map while this one holds transactions on the
-    /// old one: finish those, then try again.
+    /// Code::unavailable when another process has grown the map while this one holds transactions
+    /// on the old one: finish those, then try again.
     Result<std::unique_ptr<ReadTransaction>> read() override;
     Result<std::unique_ptr<WriteTransaction>> write() override;
     Status clear() override;
@@ -45,7 +47,8 @@ public:
 
 private:
     friend class LmdbUse;
-    LmdbStore(MDB_env* environment, Options options) : environment_(environment), options_(options) {}
+    LmdbStore(MDB_env* environment, Options options)
+        : environment_(environment), options_(options) {}
     Status fill_up(const std::string& data_file) const;
     Status expect_whole(const std::string& data_file) const;
     Status open_tables(std::span<const std::string_view> tables);
@@ -56,8 +59,8 @@ private:
     MDB_env* environment_;
     Options options_;
     std::vector<unsigned> tables_;
-    std::mutex mutex_;       // guards the two below and every change of the map
-    std::size_t open_ = 0;   // transactions of this process
+    std::mutex mutex_;      // guards the two below and every change of the map
+    std::size_t open_ = 0;  // transactions of this process
     bool writing_ = false;
     std::atomic<bool> met_end_{false};  // a transaction found the map full
 };

@@ -1,7 +1,8 @@
 #include "projection/kv/map_store.h"
 
-// Only commit() changes a map, under the store's mutex and only when no snapshot shares it; a snapshot
-// therefore reads without a lock, and so does the writer, whose own commit is the only change there is.
+// Only commit() changes a map, under the store's mutex and only when no snapshot shares it; a
+// snapshot therefore reads without a lock, and so does the writer, whose own commit is the only
+// change there is.
 
 #include <algorithm>
 
@@ -30,7 +31,8 @@ void visit_rows(Iterator at, Iterator end, const Visit& visit) {
 
 /// Rows and changes to them, merged; `before(a, b)` is the direction of the walk.
 template <typename Row, typename Change, typename Before>
-void visit_merged(Row row, Row row_end, Change change, Change change_end, const Before& before, const Visit& visit) {
+void visit_merged(Row row, Row row_end, Change change, Change change_end, const Before& before,
+                  const Visit& visit) {
     while (row != row_end || change != change_end) {
         if (change == change_end || (row != row_end && before(row->first, change->first))) {
             if (!visit(row->first, row->second)) {
@@ -60,7 +62,9 @@ public:
         const std::lock_guard lock(store_.mutex_);
         tables_.clear();
     }
-    std::optional<Bytes> get(Table table, ByteView key) override { return get_row(rows(table), key); }
+    std::optional<Bytes> get(Table table, ByteView key) override {
+        return get_row(rows(table), key);
+    }
     void scan(Table table, ByteView from, const Visit& visit) override {
         visit_rows(rows(table).lower_bound(from), rows(table).cend(), visit);
     }
@@ -99,15 +103,15 @@ public:
     }
     void scan(Table table, ByteView from, const Visit& visit) override {
         ++scanning_;
-        visit_merged(rows(table).lower_bound(from), rows(table).cend(), changes(table).lower_bound(from),
-                     changes(table).end(), KeyLess{}, visit);
+        visit_merged(rows(table).lower_bound(from), rows(table).cend(),
+                     changes(table).lower_bound(from), changes(table).end(), KeyLess{}, visit);
         --scanning_;
     }
     void scan_back(Table table, const Visit& visit) override {
         ++scanning_;
         const auto greater = [](const Bytes& a, const Bytes& b) { return KeyLess{}(b, a); };
-        visit_merged(rows(table).crbegin(), rows(table).crend(), changes(table).rbegin(), changes(table).rend(),
-                     greater, visit);
+        visit_merged(rows(table).crbegin(), rows(table).crend(), changes(table).rbegin(),
+                     changes(table).rend(), greater, visit);
         --scanning_;
     }
     std::uint64_t count(Table table) override {
@@ -123,7 +127,8 @@ public:
     Status put(Table table, ByteView key, ByteView value) override {
         check_open();
         if (!valid_key(key)) {
-            return Error{Code::invalid, "a key of " + std::to_string(key.size()) + " bytes; 1 to 511 are possible"};
+            return Error{Code::invalid, "a key of " + std::to_string(key.size()) +
+                                            " bytes; 1 to 511 are possible"};
         }
         changes(table).insert_or_assign(owned(key), owned(value));
         return ok();

@@ -2,8 +2,8 @@
 
 // The store over ordered maps in memory: for the simulator, for replay and for tests.
 //
-// A writer collects its changes aside and puts them into the maps when it commits. A table that an open
-// snapshot looks at is copied first; without one the commit costs what it changes.
+// A writer collects its changes aside and puts them into the maps when it commits. A table that an
+// open snapshot looks at is copied first; without one the commit costs what it changes.
 
 #include <algorithm>
 #include <map>

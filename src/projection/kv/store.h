@@ -1,11 +1,12 @@
 #pragma once
 
-// An ordered key-value store with snapshots: what projections stand on. Derived data only, so durability
-// is not promised: after an unclean boot the store is cleared and built again from the logs.
+// An ordered key-value store with snapshots: what projections stand on. Derived data only, so
+// durability is not promised: after an unclean boot the store is cleared and built again from the
+// logs.
 //
-// Keys and values are bytes; keys are ordered as unsigned bytes, shorter first, at most 511 of them.
-// A transaction is short-lived and never held across an env call. Readers may run on any thread, one
-// writer at a time. A store outlives its transactions.
+// Keys and values are bytes; keys are ordered as unsigned bytes, shorter first, at most 511 of
+// them. A transaction is short-lived and never held across an env call. Readers may run on any
+// thread, one writer at a time. A store outlives its transactions.
 
 #include <cstdint>
 #include <functional>
@@ -31,7 +32,8 @@ class ReadTransaction {
 public:
     virtual ~ReadTransaction() = default;
     virtual std::optional<Bytes> get(Table table, ByteView key) = 0;
-    /// Rows with key >= from in key order, until `visit` returns false. The views live for the call.
+    /// Rows with key >= from in key order, until `visit` returns false. The views live for the
+    /// call.
     virtual void scan(Table table, ByteView from, const Visit& visit) = 0;
     /// Rows in descending order from the last one, until `visit` returns false.
     virtual void scan_back(Table table, const Visit& visit) = 0;
@@ -45,8 +47,9 @@ public:
 /// scan (CHECKed): the views that the scan hands out would move.
 class WriteTransaction : public ReadTransaction {
 public:
-    /// Code::invalid for a key that is empty or too long: nothing happened, the transaction goes on.
-    /// Code::full: the transaction is dead; repeated as a whole it may find more room (LmdbStore).
+    /// Code::invalid for a key that is empty or too long: nothing happened, the transaction goes
+    /// on. Code::full: the transaction is dead; repeated as a whole it may find more room
+    /// (LmdbStore).
     virtual Status put(Table table, ByteView key, ByteView value) = 0;
     /// An absent row is fine.
     virtual Status erase(Table table, ByteView key) = 0;

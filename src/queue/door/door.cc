@@ -23,8 +23,9 @@ constexpr std::size_t max_quoted = 80;  // bytes of a key
 constexpr std::size_t max_stdin_bytes = 32 * 1024;
 constexpr std::int64_t max_timeout_s = 604'800;
 const std::vector<std::string> known_fields = {
-    "type", "argv", "params", "name", "priority", "requires", "timeout_s", "grace_s", "cwd", "env", "stdin",
-    "outputs", "retry", "on_partition", "after", "not_before", "deadline", "dedupe"};
+    "type",      "argv",         "params", "name",       "priority", "requires",
+    "timeout_s", "grace_s",      "cwd",    "env",        "stdin",    "outputs",
+    "retry",     "on_partition", "after",  "not_before", "deadline", "dedupe"};
 const std::vector<std::string> priorities = {"low", "normal", "high", "critical"};
 
 std::size_t distance(const std::string& a, const std::string& b) {
@@ -45,7 +46,8 @@ std::size_t distance(const std::string& a, const std::string& b) {
 }
 
 bool has_control(const std::string& text) {
-    return std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; });
+    return std::any_of(text.begin(), text.end(),
+                       [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; });
 }
 
 /// A key as a step of a JSON pointer (RFC 6901), cut where it is long.
@@ -58,15 +60,18 @@ std::string pointer_step(std::string_view key) {
 }
 
 bool plain_component(std::string_view part) {
-    return !part.empty() && part.front() != '.' && std::all_of(part.begin(), part.end(), [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-    });
+    return !part.empty() && part.front() != '.' &&
+           std::all_of(part.begin(), part.end(), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '.' || c == '_' || c == '-';
+           });
 }
 
 /// Reads one document; the first refusal stands.
 class Checker {
 public:
-    Checker(const json& document, const DoorContext& context) : document_(document), context_(context) {}
+    Checker(const json& document, const DoorContext& context)
+        : document_(document), context_(context) {}
 
     std::optional<Rejection> check(JobSpec& spec) {
         known_keys(document_, known_fields, "");
@@ -89,17 +94,21 @@ private:
         const auto found = object.find(key);
         return found == object.end() || found->is_null() ? nullptr : &*found;
     }
-    void known_keys(const json& object, const std::vector<std::string>& known, const std::string& at) {
+    void known_keys(const json& object, const std::vector<std::string>& known,
+                    const std::string& at) {
         for (const auto& [key, value] : object.items()) {
             if (std::find(known.begin(), known.end(), key) == known.end()) {
-                const auto nearest = *std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
-                    return distance(a, key.substr(0, 40)) < distance(b, key.substr(0, 40));
-                });
-                refuse(at + "/" + pointer_step(key), "unknown field; the nearest known one is '" + nearest + "'");
+                const auto nearest = *std::min_element(
+                    known.begin(), known.end(), [&](const auto& a, const auto& b) {
+                        return distance(a, key.substr(0, 40)) < distance(b, key.substr(0, 40));
+                    });
+                refuse(at + "/" + pointer_step(key),
+                       "unknown field; the nearest known one is '" + nearest + "'");
             }
         }
     }
-    std::string text(const json& object, const std::string& key, const std::string& at, std::size_t most, std::string fallback = "") {
+    std::string text(const json& object, const std::string& key, const std::string& at,
+                     std::size_t most, std::string fallback = "") {
         const auto* value = get(object, key);
         if (value == nullptr) {
             return fallback;
@@ -110,36 +119,43 @@ private:
         }
         auto out = value->get<std::string>();
         if (out.size() > most) {
-            refuse(at + "/" + key, "is " + std::to_string(out.size()) + " bytes long; at most " + std::to_string(most));
+            refuse(at + "/" + key, "is " + std::to_string(out.size()) + " bytes long; at most " +
+                                       std::to_string(most));
         }
         return out;
     }
-    std::int64_t whole(const json& object, const std::string& key, const std::string& at, std::int64_t least, std::int64_t most, std::int64_t fallback) {
+    std::int64_t whole(const json& object, const std::string& key, const std::string& at,
+                       std::int64_t least, std::int64_t most, std::int64_t fallback) {
         const auto* value = get(object, key);
         if (value == nullptr) {
             return fallback;
         }
-        const bool fits = value->is_number_integer() && (!value->is_number_unsigned() || value->get<std::uint64_t>() <= INT64_MAX);
+        const bool fits = value->is_number_integer() && (!value->is_number_unsigned() ||
+                                                         value->get<std::uint64_t>() <= INT64_MAX);
         const auto number = fits ? value->get<std::int64_t>() : 0;
         if (!fits || number < least || number > most) {
-            refuse(at + "/" + key, "must be a whole number from " + std::to_string(least) + " to " + std::to_string(most));
+            refuse(at + "/" + key, "must be a whole number from " + std::to_string(least) + " to " +
+                                       std::to_string(most));
             return fallback;
         }
         return number;
     }
-    std::vector<std::string> strings(const json& object, const std::string& key, const std::string& at, std::size_t most) {
+    std::vector<std::string> strings(const json& object, const std::string& key,
+                                     const std::string& at, std::size_t most) {
         std::vector<std::string> out;
         const auto* value = get(object, key);
         if (value == nullptr) {
             return out;
         }
         if (!value->is_array() || value->size() > most) {
-            refuse(at + "/" + key, "must be a list of at most " + std::to_string(most) + " strings");
+            refuse(at + "/" + key,
+                   "must be a list of at most " + std::to_string(most) + " strings");
             return out;
         }
         for (std::size_t i = 0; i < value->size(); ++i) {
             const auto& one = (*value)[i];
-            if (!one.is_string() || one.get_ref<const std::string&>().find('\0') != std::string::npos) {
+            if (!one.is_string() ||
+                one.get_ref<const std::string&>().find('\0') != std::string::npos) {
                 refuse(at + "/" + key + "/" + std::to_string(i), "must be a string without NUL");
                 return out;
             }
@@ -147,7 +163,8 @@ private:
         }
         return out;
     }
-    const json* object(const json& parent, const std::string& key, const std::vector<std::string>& known) {
+    const json* object(const json& parent, const std::string& key,
+                       const std::vector<std::string>& known) {
         const auto* value = get(parent, key);
         if (value != nullptr && !value->is_object()) {
             refuse("/" + key, "must be an object, {...}");
@@ -162,14 +179,19 @@ private:
     void what(JobSpec& spec) {
         spec.type = text(document_, "type", "", max_name, "command");
         if (spec.type != "command") {
-            refuse("/type", "this build runs only \"command\"; '" + spec.type.substr(0, 40) + "' needs a feature that is absent");
+            refuse("/type", "this build runs only \"command\"; '" + spec.type.substr(0, 40) +
+                                "' needs a feature that is absent");
         }
-        if (const auto* params = get(document_, "params"); params != nullptr && !(params->is_object() && params->empty())) {
-            refuse("/params", "parameters belong to registered task types, which this build does not have; use argv");
+        if (const auto* params = get(document_, "params");
+            params != nullptr && !(params->is_object() && params->empty())) {
+            refuse("/params",
+                   "parameters belong to registered task types, which this build does not have; "
+                   "use argv");
         }
         spec.argv = strings(document_, "argv", "", max_arguments);
         if (spec.argv.empty() || spec.argv[0].empty()) {
-            refuse(spec.argv.empty() ? "/argv" : "/argv/0", "names the program to run: [\"/usr/bin/rsync\", \"-a\", ...]");
+            refuse(spec.argv.empty() ? "/argv" : "/argv/0",
+                   "names the program to run: [\"/usr/bin/rsync\", \"-a\", ...]");
         }
         spec.name = text(document_, "name", "", max_name);
         if (has_control(spec.name)) {
@@ -185,7 +207,8 @@ private:
     }
 
     void requirements(Requirements& out) {
-        const auto* needs = object(document_, "requires", {"roles", "labels", "cpus", "memory_mb", "gpu_mb", "model"});
+        const auto* needs = object(document_, "requires",
+                                   {"roles", "labels", "cpus", "memory_mb", "gpu_mb", "model"});
         if (needs == nullptr) {
             return;
         }
@@ -193,17 +216,21 @@ private:
         out.roles = strings(*needs, "roles", at, max_list);
         for (std::size_t i = 0; i < out.roles.size(); ++i) {
             if (!context_.role_exists(out.roles[i])) {
-                refuse(at + "/roles/" + std::to_string(i), "no node has the role '" + out.roles[i].substr(0, 40) + "'; reeve nodes lists them");
+                refuse(at + "/roles/" + std::to_string(i), "no node has the role '" +
+                                                               out.roles[i].substr(0, 40) +
+                                                               "'; reeve nodes lists them");
             }
         }
         if (const auto* labels = get(*needs, "labels")) {
             if (!labels->is_object() || labels->size() > max_list) {
-                refuse(at + "/labels", "must be an object of at most 64 strings, {\"zone\": \"rack1\"}");
+                refuse(at + "/labels",
+                       "must be an object of at most 64 strings, {\"zone\": \"rack1\"}");
                 return;
             }
             for (const auto& [key, value] : labels->items()) {
                 if (key.empty() || key.find('=') != std::string::npos || !value.is_string()) {
-                    refuse(at + "/labels/" + key.substr(0, 40), "must be a string, and its key not empty and without '='");
+                    refuse(at + "/labels/" + key.substr(0, 40),
+                           "must be a string, and its key not empty and without '='");
                     return;
                 }
                 out.labels.emplace_back(key, value.get<std::string>());
@@ -234,7 +261,8 @@ private:
             environment(*env, spec);
         }
         if (const auto* input = get(document_, "stdin")) {
-            if (!input->is_string() || input->get_ref<const std::string&>().size() > max_stdin_bytes) {
+            if (!input->is_string() ||
+                input->get_ref<const std::string&>().size() > max_stdin_bytes) {
                 refuse("/stdin", "must be a string of at most 32 KiB; put more into a file");
             } else {
                 spec.stdin_text = input->get<std::string>();
@@ -247,10 +275,13 @@ private:
             while (good && !rest.empty()) {
                 const auto slash = rest.find('/');
                 good = plain_component(rest.substr(0, slash)) && slash != rest.size() - 1;
-                rest = slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
+                rest =
+                    slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
             }
             if (!good) {
-                refuse("/outputs/" + std::to_string(i), "must be a relative path of letters, digits, '.', '_' and '-', without '..'");
+                refuse(
+                    "/outputs/" + std::to_string(i),
+                    "must be a relative path of letters, digits, '.', '_' and '-', without '..'");
             }
         }
     }
@@ -262,14 +293,16 @@ private:
         }
         for (const auto& [key, value] : env.items()) {
             const bool letters = std::all_of(key.begin(), key.end(), [](char c) {
-                return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+                return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '_';
             });
             const std::string at = "/env/" + pointer_step(key);
             if (key.empty() || !letters || (key[0] >= '0' && key[0] <= '9')) {
                 refuse(at, "a name is letters, digits and '_', not beginning with a digit");
             } else if (key.starts_with("REEVE_")) {
                 refuse(at, "names that begin with REEVE_ are set by the node");
-            } else if (!value.is_string() || value.get_ref<const std::string&>().find('\0') != std::string::npos) {
+            } else if (!value.is_string() ||
+                       value.get_ref<const std::string&>().find('\0') != std::string::npos) {
                 refuse(at, "must be a string without NUL");
             } else {
                 spec.env.emplace_back(key, value.get<std::string>());
@@ -285,16 +318,20 @@ private:
             spec.retry.on_failed = spec.retry.on_timeout = !given && spec.retry.max > 0;
             const auto kinds = strings(*rule, "on", "/retry", 3);
             for (std::size_t i = 0; i < kinds.size(); ++i) {
-                bool* flag = kinds[i] == "failed" ? &spec.retry.on_failed : kinds[i] == "timeout" ? &spec.retry.on_timeout
-                             : kinds[i] == "lost" ? &spec.retry.on_lost : nullptr;
+                bool* flag = kinds[i] == "failed"    ? &spec.retry.on_failed
+                             : kinds[i] == "timeout" ? &spec.retry.on_timeout
+                             : kinds[i] == "lost"    ? &spec.retry.on_lost
+                                                     : nullptr;
                 if (flag == nullptr || *flag) {
-                    refuse("/retry/on/" + std::to_string(i), flag == nullptr ? "is none of failed, timeout, lost" : "stands twice");
+                    refuse("/retry/on/" + std::to_string(i),
+                           flag == nullptr ? "is none of failed, timeout, lost" : "stands twice");
                     return;
                 }
                 *flag = true;
             }
         }
-        const auto partition = text(document_, "on_partition", "", max_name, spec.retry.on_lost ? "stop" : "finish");
+        const auto partition =
+            text(document_, "on_partition", "", max_name, spec.retry.on_lost ? "stop" : "finish");
         if (partition != "finish" && partition != "stop") {
             refuse("/on_partition", "is neither finish nor stop");
         }
@@ -306,7 +343,8 @@ private:
         if (value == nullptr) {
             return std::nullopt;
         }
-        const auto time = value->is_string() ? parse_rfc3339(value->get<std::string>()) : std::nullopt;
+        const auto time =
+            value->is_string() ? parse_rfc3339(value->get<std::string>()) : std::nullopt;
         if (!time) {
             refuse("/" + key, "must be a UTC time like \"2026-01-02T03:04:05Z\"");
         }
@@ -333,13 +371,16 @@ private:
             if (!job) {
                 refuse(at + "/job", job.error().message);
             } else if (!context_.job_exists(*job)) {
-                refuse(at + "/job", "no job " + job->text() + " exists, nor stands earlier in this submission");
+                refuse(at + "/job",
+                       "no job " + job->text() + " exists, nor stands earlier in this submission");
             } else if (!seen.insert(*job).second) {
                 refuse(at + "/job", "the job is named twice");
             } else if (on != "success" && on != "failure" && on != "any") {
                 refuse(at + "/on", "is none of success, failure, any");
             } else {
-                spec.after.push_back({*job, on == "success" ? AfterRule::On::success : on == "failure" ? AfterRule::On::failure : AfterRule::On::any});
+                spec.after.push_back({*job, on == "success"   ? AfterRule::On::success
+                                            : on == "failure" ? AfterRule::On::failure
+                                                              : AfterRule::On::any});
             }
         }
         spec.not_before_ms = moment("not_before");
@@ -348,7 +389,8 @@ private:
             refuse("/deadline", "must be later than not_before");
         }
         spec.dedupe = text(document_, "dedupe", "", max_key);
-        if (has_control(spec.dedupe) || (get(document_, "dedupe") != nullptr && spec.dedupe.empty())) {
+        if (has_control(spec.dedupe) ||
+            (get(document_, "dedupe") != nullptr && spec.dedupe.empty())) {
             refuse("/dedupe", "must be 1 to 200 printable characters");
         }
     }
@@ -394,7 +436,9 @@ json canonical_of(const JobSpec& s) {
         out["stdin"] = *s.stdin_text;
     }
     json on = json::array();
-    for (const auto& [flag, name] : {std::pair(s.retry.on_failed, "failed"), std::pair(s.retry.on_timeout, "timeout"), std::pair(s.retry.on_lost, "lost")}) {
+    for (const auto& [flag, name] :
+         {std::pair(s.retry.on_failed, "failed"), std::pair(s.retry.on_timeout, "timeout"),
+          std::pair(s.retry.on_lost, "lost")}) {
         if (flag) {
             on.push_back(name);
         }
@@ -402,9 +446,12 @@ json canonical_of(const JobSpec& s) {
     if (s.retry.max != 0 || !on.empty() || s.retry.backoff_s != standard.retry.backoff_s) {
         out["retry"] = {{"max", s.retry.max}, {"backoff_s", s.retry.backoff_s}, {"on", on}};
     }
-    put("on_partition", std::string(s.stop_on_partition ? "stop" : "finish"), std::string(s.retry.on_lost ? "stop" : "finish"));
+    put("on_partition", std::string(s.stop_on_partition ? "stop" : "finish"),
+        std::string(s.retry.on_lost ? "stop" : "finish"));
     for (const auto& rule : s.after) {
-        const char* when = rule.on == AfterRule::On::success ? "success" : rule.on == AfterRule::On::failure ? "failure" : "any";
+        const char* when = rule.on == AfterRule::On::success   ? "success"
+                           : rule.on == AfterRule::On::failure ? "failure"
+                                                               : "any";
         out["after"].push_back({{"job", rule.job.text()}, {"on", when}});
     }
     if (s.not_before_ms) {
@@ -437,7 +484,8 @@ std::variant<JobSpec, Rejection> read_document(std::string_view text, const Door
 
 std::string JobSpec::task_type() const {
     const std::string_view program = argv.empty() ? type : argv[0];
-    return type + ":" + std::string(clip_utf8(program.substr(program.rfind('/') + 1), max_program_in_type));
+    return type + ":" +
+           std::string(clip_utf8(program.substr(program.rfind('/') + 1), max_program_in_type));
 }
 
 namespace {
@@ -448,14 +496,16 @@ std::variant<AcceptedDocument, Rejection> check_bytes(ByteView bytes, const Door
     }
     std::string_view text = as_text(bytes);
     if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
-        return Rejection{"", "the document is UTF-16; convert it: iconv -f UTF-16 -t UTF-8 job.json"};
+        return Rejection{"",
+                         "the document is UTF-16; convert it: iconv -f UTF-16 -t UTF-8 job.json"};
     }
     constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
     if (text.starts_with(byte_order_mark)) {
         text.remove_prefix(byte_order_mark.size());
     }
     if (text.starts_with(byte_order_mark)) {
-        return Rejection{"", "the document begins with two byte order marks; at most one is accepted"};
+        return Rejection{"",
+                         "the document begins with two byte order marks; at most one is accepted"};
     }
     if (const auto nul = text.find('\0'); nul != std::string_view::npos) {
         return Rejection{"", "not JSON at byte " + std::to_string(nul) + ": a NUL byte"};
@@ -473,7 +523,8 @@ std::variant<AcceptedDocument, Rejection> check_bytes(ByteView bytes, const Door
 
 }  // namespace
 
-std::variant<AcceptedDocument, Rejection> check_document(ByteView bytes, const DoorContext& context) {
+std::variant<AcceptedDocument, Rejection> check_document(ByteView bytes,
+                                                         const DoorContext& context) {
     auto checked = check_bytes(bytes, context);
     if (auto* rejection = std::get_if<Rejection>(&checked)) {
         // What it quotes of the document may be cut within a character, or be none.
@@ -484,10 +535,12 @@ std::variant<AcceptedDocument, Rejection> check_document(ByteView bytes, const D
 
 Result<JobSpec> parse_canonical(std::string_view canonical) {
     // What existed when the document was accepted need not exist any more.
-    const DoorContext anything{[](const std::string&) { return true; }, [](const JobId&) { return true; }};
+    const DoorContext anything{[](const std::string&) { return true; },
+                               [](const JobId&) { return true; }};
     auto read = read_document(canonical, anything);
     if (const auto* rejection = std::get_if<Rejection>(&read)) {
-        return Error{Code::corrupt, "a stored job document: " + rejection->field + " " + rejection->reason};
+        return Error{Code::corrupt,
+                     "a stored job document: " + rejection->field + " " + rejection->reason};
     }
     return std::move(std::get<JobSpec>(read));
 }

@@ -1,7 +1,7 @@
 #pragma once
 
-// The door: what a job document may say. Pure; a hostile document costs a bounded amount of work and is
-// refused with the field and the reason (I9).
+// The door: what a job document may say. Pure; a hostile document costs a bounded amount of work
+// and is refused with the field and the reason (I9).
 
 #include <cstdint>
 #include <functional>

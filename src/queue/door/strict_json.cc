@@ -10,7 +10,8 @@ using nlohmann::json;
 
 constexpr std::size_t max_depth = 32;
 
-/// Builds the value and refuses what a lenient parser would let pass. A method that returns false stops.
+/// Builds the value and refuses what a lenient parser would let pass. A method that returns false
+/// stops.
 class StrictBuilder : public nlohmann::json_sax<json> {
 public:
     std::string field;
@@ -22,7 +23,8 @@ public:
     bool number_integer(number_integer_t value) override { return add(value); }
     bool number_unsigned(number_unsigned_t value) override { return add(value); }
     bool number_float(number_float_t, const string_t& text) override {
-        return refuse("the number " + text.substr(0, 40) + " is not whole; write it without a point or exponent");
+        return refuse("the number " + text.substr(0, 40) +
+                      " is not whole; write it without a point or exponent");
     }
     bool string(string_t& value) override { return add(std::move(value)); }
     bool binary(binary_t&) override { return refuse("binary values are not JSON"); }
@@ -39,9 +41,11 @@ public:
         key_ = std::move(value);
         return true;
     }
-    bool parse_error(std::size_t position, const std::string&, const json::exception& problem) override {
+    bool parse_error(std::size_t position, const std::string&,
+                     const json::exception& problem) override {
         if (why.empty()) {
-            why = "not JSON at byte " + std::to_string(position) + ": " + std::string(problem.what()).substr(0, 200) +
+            why = "not JSON at byte " + std::to_string(position) + ": " +
+                  std::string(problem.what()).substr(0, 200) +
                   "; check it with: python3 -m json.tool";
         }
         return false;
@@ -59,7 +63,9 @@ private:
         if (stack_.empty()) {
             return "";
         }
-        return path() + "/" + (stack_.back()->is_array() ? std::to_string(stack_.back()->size()) : key_.substr(0, 80));
+        return path() + "/" +
+               (stack_.back()->is_array() ? std::to_string(stack_.back()->size())
+                                          : key_.substr(0, 80));
     }
     bool refuse(std::string reason) {
         field = here();
@@ -87,7 +93,8 @@ private:
             return refuse("nested deeper than " + std::to_string(max_depth) + " levels");
         }
         if (!stack_.empty()) {
-            steps_.push_back(stack_.back()->is_array() ? std::to_string(stack_.back()->size()) : key_);
+            steps_.push_back(stack_.back()->is_array() ? std::to_string(stack_.back()->size())
+                                                       : key_);
         }
         stack_.push_back(place(std::move(value)));
         keys_.emplace_back();

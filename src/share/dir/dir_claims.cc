@@ -126,7 +126,8 @@ Result<std::string> DirClaims::make_ticket(const Ticket& mine, std::uint32_t lin
 std::optional<std::string> DirClaims::take_link(const Ticket& mine) {
     const std::lock_guard lock(mutex_);
     const auto it = current_.find(mine.kind);
-    if (it == current_.end() || it->second.content != mine || it->second.links >= links_per_ticket) {
+    if (it == current_.end() || it->second.content != mine ||
+        it->second.links >= links_per_ticket) {
         return std::nullopt;
     }
     ++it->second.links;
@@ -156,7 +157,8 @@ Status DirClaims::link(const AttemptId& attempt, const Ticket& mine) {
             TRY(tree_.guard());
             TRY_ASSIGN(ticket, make_ticket(mine, 1));
         }
-        result = tree_.in_dir(dir, [&] { return tree_.files().link(*ticket, tree_.path(dir + "/" + name)); });
+        result = tree_.in_dir(
+            dir, [&] { return tree_.files().link(*ticket, tree_.path(dir + "/" + name)); });
         if (result || result.error().code == Code::conflict) {
             return ok();
         }
@@ -211,7 +213,8 @@ Result<std::optional<Ticket>> DirClaims::look_by_listing(const AttemptId& attemp
     }
     const auto is_it = [&](const env::DirEntry& entry) { return entry.name == name; };
     if (!entries || std::none_of(entries->begin(), entries->end(), is_it)) {
-        TRY(tree_.check());  // a missing mount is an empty directory: nobody holds the name only if ours is there
+        TRY(tree_.check());  // a missing mount is an empty directory: nobody holds the name only if
+                             // ours is there
         return std::optional<Ticket>();
     }
     TRY_ASSIGN(auto holder, read_claim(dir + "/" + name));
@@ -250,11 +253,13 @@ Result<std::vector<Claims::Held>> DirClaims::list_of(const WriterId& writer) {
             holders_.clear();  // mostly claims that retention has removed since
         }
     }
-    std::sort(out.begin(), out.end(), [](const Held& a, const Held& b) { return a.attempt < b.attempt; });
+    std::sort(out.begin(), out.end(),
+              [](const Held& a, const Held& b) { return a.attempt < b.attempt; });
     return out;
 }
 
-Result<std::size_t> DirClaims::list_bucket(const std::string& bucket, const WriterId& writer, std::vector<Held>& out) {
+Result<std::size_t> DirClaims::list_bucket(const std::string& bucket, const WriterId& writer,
+                                           std::vector<Held>& out) {
     const auto dir = tree_.path(claims_dir + "/" + bucket);
     const auto entries = tree_.files().list(dir);
     if (!entries) {
@@ -265,7 +270,8 @@ Result<std::size_t> DirClaims::list_bucket(const std::string& bucket, const Writ
     }
     for (const auto& entry : *entries) {
         const auto attempt = AttemptId::parse(entry.name);
-        if (entry.kind != env::FileKind::regular || !attempt || claim_bucket(attempt->job) != bucket) {
+        if (entry.kind != env::FileKind::regular || !attempt ||
+            claim_bucket(attempt->job) != bucket) {
             continue;
         }
         std::optional<Ticket> holder;

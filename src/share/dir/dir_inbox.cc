@@ -1,10 +1,11 @@
 // Inbox: dropped job files.
 //
 //   queue/incoming/<name>.json  --take-->  queue/ingest/<writer>/<job>-<name>  --settle--> removed
-//                                                                              --reject--> queue/rejected/
+//                                                                              --reject-->
+//                                                                              queue/rejected/
 //
-// Taking is a rename: of two takers one wins. A rename that won may still report "no such file", so a
-// failed one is followed by a look into the own ingest directory.
+// Taking is a rename: of two takers one wins. A rename that won may still report "no such file", so
+// a failed one is followed by a look into the own ingest directory.
 
 #include <algorithm>
 
@@ -18,16 +19,14 @@ const std::string incoming = "queue/incoming";
 const std::string rejected = "queue/rejected";
 constexpr std::size_t ulid_chars = 26;
 
-std::string ingest_dir(const WriterId& writer) {
-    return "queue/ingest/" + writer.v;
-}
+std::string ingest_dir(const WriterId& writer) { return "queue/ingest/" + writer.v; }
 
-std::string taken_name(const Inbox::Taken& taken) {
-    return taken.job.text() + "-" + taken.name;
-}
+std::string taken_name(const Inbox::Taken& taken) { return taken.job.text() + "-" + taken.name; }
 
 Status expect_writer(const WriterId& writer) {
-    return valid_writer_name(writer.v) ? ok() : Status(Error{Code::invalid, "'" + writer.v + "' is not a writer"});
+    return valid_writer_name(writer.v)
+               ? ok()
+               : Status(Error{Code::invalid, "'" + writer.v + "' is not a writer"});
 }
 
 Status expect_taken(const WriterId& writer, const Inbox::Taken& taken) {
@@ -68,7 +67,8 @@ Result<bool> DirInbox::listed(const std::string& dir, const std::string& name) {
     if (!entries) {
         return tree_.explain(entries.error());
     }
-    return std::any_of(entries->begin(), entries->end(), [&](const auto& entry) { return entry.name == name; });
+    return std::any_of(entries->begin(), entries->end(),
+                       [&](const auto& entry) { return entry.name == name; });
 }
 
 Status DirInbox::take(const std::string& name, const WriterId& writer, const JobId& job) {
@@ -110,9 +110,11 @@ Result<std::vector<Inbox::Taken>> DirInbox::taken(const WriterId& writer) {
     return out;
 }
 
-Result<Bytes> DirInbox::read_taken(const WriterId& writer, const Taken& taken, std::uint64_t limit) {
+Result<Bytes> DirInbox::read_taken(const WriterId& writer, const Taken& taken,
+                                   std::uint64_t limit) {
     TRY(expect_taken(writer, taken));
-    auto bytes = tree_.files().read_file(tree_.path(ingest_dir(writer) + "/" + taken_name(taken)), limit);
+    auto bytes =
+        tree_.files().read_file(tree_.path(ingest_dir(writer) + "/" + taken_name(taken)), limit);
     if (!bytes && bytes.error().code != Code::full) {
         return tree_.explain(bytes.error()).with("read " + taken.name);
     }
@@ -122,7 +124,8 @@ Result<Bytes> DirInbox::read_taken(const WriterId& writer, const Taken& taken, s
 Status DirInbox::settle(const WriterId& writer, const Taken& taken) {
     TRY(expect_taken(writer, taken));
     TRY(tree_.guard());
-    const auto removed = tree_.files().remove(tree_.path(ingest_dir(writer) + "/" + taken_name(taken)));
+    const auto removed =
+        tree_.files().remove(tree_.path(ingest_dir(writer) + "/" + taken_name(taken)));
     if (removed) {
         return ok();
     }
@@ -145,11 +148,13 @@ Status DirInbox::reject(const WriterId& writer, const Taken& taken, const std::s
     const auto text = as_bytes(reason);
     // The reason first: a refused file never stands there without one.
     TRY(tree_.in_dir(rejected, [&] {
-        return tree_.files().replace_file(tree_.path(rejected + "/" + name + ".reason.txt"), text, true);
+        return tree_.files().replace_file(tree_.path(rejected + "/" + name + ".reason.txt"), text,
+                                          true);
     }));
     const auto from = tree_.path(ingest_dir(writer) + "/" + source);
     const auto to = tree_.path(rejected + "/" + name);
-    return tree_.in_dir(rejected, [&] { return tree_.files().rename(from, to); }).with("reject " + taken.name);
+    return tree_.in_dir(rejected, [&] { return tree_.files().rename(from, to); })
+        .with("reject " + taken.name);
 }
 
 }  // namespace reeve::share

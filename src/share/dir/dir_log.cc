@@ -5,8 +5,8 @@
 //   log/<writer>/<incarnation>.claim                won by link from a private name
 //   log/<writer>/quarantine/<segment>.<random>      what did not equal the owner's bytes
 //
-// Every call opens afresh: a held descriptor of a network file may lag by seconds and would outlive a
-// rollback of the directory.
+// Every call opens afresh: a held descriptor of a network file may lag by seconds and would outlive
+// a rollback of the directory.
 
 #include <algorithm>
 
@@ -22,24 +22,27 @@ constexpr std::string_view head_suffix = ".head";
 constexpr std::string_view claim_suffix = ".claim";
 constexpr std::size_t number_chars = 10;
 
-std::string log_dir(const WriterId& writer) {
-    return "log/" + writer.v;
-}
+std::string log_dir(const WriterId& writer) { return "log/" + writer.v; }
 
 /// "<10 digits>-<10 digits>.rlog"
 bool valid_segment_name(std::string_view name) {
-    return name.size() == 2 * number_chars + 1 + segment_suffix.size() && name.ends_with(segment_suffix) &&
-           name[number_chars] == '-' && parse_ten_digits(name.substr(0, number_chars)) &&
+    return name.size() == 2 * number_chars + 1 + segment_suffix.size() &&
+           name.ends_with(segment_suffix) && name[number_chars] == '-' &&
+           parse_ten_digits(name.substr(0, number_chars)) &&
            parse_ten_digits(name.substr(number_chars + 1, number_chars));
 }
 
 Status expect_writer(const WriterId& writer) {
-    return valid_writer_name(writer.v) ? ok() : Status(Error{Code::invalid, "'" + writer.v + "' is not a writer"});
+    return valid_writer_name(writer.v)
+               ? ok()
+               : Status(Error{Code::invalid, "'" + writer.v + "' is not a writer"});
 }
 
 Status expect_segment(const WriterId& writer, const std::string& name) {
     TRY(expect_writer(writer));
-    return valid_segment_name(name) ? ok() : Status(Error{Code::invalid, "'" + name + "' is not a segment file"});
+    return valid_segment_name(name)
+               ? ok()
+               : Status(Error{Code::invalid, "'" + name + "' is not a segment file"});
 }
 
 /// The incarnation of "<n>.head" and "<n>.head.<pusher>".
@@ -57,12 +60,14 @@ std::optional<Incarnation> incarnation_of_head(std::string_view name) {
 
 std::optional<Incarnation> incarnation_of_claim(std::string_view name) {
     const auto number = parse_ten_digits(name.substr(0, number_chars));
-    return number && name.substr(number_chars) == claim_suffix ? std::optional(Incarnation(*number)) : std::nullopt;
+    return number && name.substr(number_chars) == claim_suffix ? std::optional(Incarnation(*number))
+                                                               : std::nullopt;
 }
 
 }  // namespace
 
-Status DirLog::put(const WriterId& writer, const std::string& segment_file, Offset at, ByteView bytes) {
+Status DirLog::put(const WriterId& writer, const std::string& segment_file, Offset at,
+                   ByteView bytes) {
     TRY(expect_segment(writer, segment_file));
     const auto dir = log_dir(writer);
     const auto path = tree_.path(dir + "/" + segment_file);
@@ -102,13 +107,15 @@ Result<std::vector<std::string>> DirLog::segments(const WriterId& writer) {
     return out;
 }
 
-Result<std::optional<std::uint64_t>> DirLog::length(const WriterId& writer, const std::string& segment_file) {
+Result<std::optional<std::uint64_t>> DirLog::length(const WriterId& writer,
+                                                    const std::string& segment_file) {
     TRY(expect_segment(writer, segment_file));
     TRY_ASSIGN(const auto there, names(writer));
     if (std::find(there.begin(), there.end(), segment_file) == there.end()) {
         return std::optional<std::uint64_t>();
     }
-    auto file = tree_.files().open(tree_.path(log_dir(writer) + "/" + segment_file), env::OpenMode::read);
+    auto file =
+        tree_.files().open(tree_.path(log_dir(writer) + "/" + segment_file), env::OpenMode::read);
     if (!file) {
         return tree_.explain(file.error());
     }
@@ -119,7 +126,8 @@ Result<std::optional<std::uint64_t>> DirLog::length(const WriterId& writer, cons
 Result<Bytes> DirLog::get(const WriterId& writer, const std::string& segment_file, Offset at,
                           std::size_t limit) {
     TRY(expect_segment(writer, segment_file));
-    auto file = tree_.files().open(tree_.path(log_dir(writer) + "/" + segment_file), env::OpenMode::read);
+    auto file =
+        tree_.files().open(tree_.path(log_dir(writer) + "/" + segment_file), env::OpenMode::read);
     if (!file) {
         return tree_.explain(file.error()).with("read " + segment_file);
     }
@@ -146,7 +154,8 @@ Status DirLog::declare(const eventlog::HeadSlot& slot) {
     return tree_
         .in_dir(dir,
                 [&]() -> Status {
-                    TRY_ASSIGN(auto file, tree_.files().open(tree_.path(dir + "/" + name), env::OpenMode::create));
+                    TRY_ASSIGN(auto file, tree_.files().open(tree_.path(dir + "/" + name),
+                                                             env::OpenMode::create));
                     TRY_ASSIGN(const auto size, file->size());
                     TRY(eventlog::write_head(*file, slot));
                     TRY(file->sync());
@@ -155,7 +164,8 @@ Status DirLog::declare(const eventlog::HeadSlot& slot) {
         .with("declare " + name);
 }
 
-Result<std::optional<eventlog::HeadSlot>> DirLog::read_slot(const WriterId& writer, const std::string& name,
+Result<std::optional<eventlog::HeadSlot>> DirLog::read_slot(const WriterId& writer,
+                                                            const std::string& name,
                                                             Incarnation incarnation) {
     const auto slot = eventlog::read_head(tree_.files(), tree_.path(log_dir(writer) + "/" + name));
     if (!slot) {
@@ -209,7 +219,8 @@ Result<std::string> DirLog::quarantine(const WriterId& writer, const std::string
     const auto name = segment_file + "." + tree_.random_hex(8);
     const auto from = tree_.path(log_dir(writer) + "/" + segment_file);
     const auto to = tree_.path(dir + "/" + name);
-    TRY(tree_.in_dir(dir, [&] { return tree_.files().rename(from, to); }).with("quarantine " + segment_file));
+    TRY(tree_.in_dir(dir, [&] { return tree_.files().rename(from, to); })
+            .with("quarantine " + segment_file));
     return "quarantine/" + name;
 }
 

@@ -7,23 +7,21 @@ namespace reeve::share {
 namespace {
 
 /// Folders that the rendering may touch: the others under queue/ carry rights and are not its own.
-constexpr std::array<std::string_view, 7> board_folders = {"approval", "waiting", "pending",  "running",
-                                                           "done",     "failed",  "cancelled"};
+constexpr std::array<std::string_view, 7> board_folders = {
+    "approval", "waiting", "pending", "running", "done", "failed", "cancelled"};
 
-std::string_view first_part(std::string_view path) {
-    return path.substr(0, path.find('/'));
-}
+std::string_view first_part(std::string_view path) { return path.substr(0, path.find('/')); }
 
-std::string parent(const std::string& path) {
-    return path.substr(0, path.rfind('/'));
-}
+std::string parent(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
 Status expect_object(const std::string& name) {
     const auto first = first_part(name);
-    if (valid_relative_path(name) && first.size() < name.size() && (first == "results" || first == "status")) {
+    if (valid_relative_path(name) && first.size() < name.size() &&
+        (first == "results" || first == "status")) {
         return ok();
     }
-    return Error{Code::invalid, "'" + name + "' is not the name of an object under results/ or status/"};
+    return Error{Code::invalid,
+                 "'" + name + "' is not the name of an object under results/ or status/"};
 }
 
 Status expect_folder(const std::string& folder) {
@@ -37,7 +35,9 @@ Status expect_folder(const std::string& folder) {
 
 Status expect_board_name(const std::string& folder, const std::string& name) {
     TRY(expect_folder(folder));
-    return valid_component(name) ? ok() : Status(Error{Code::invalid, "'" + name + "' is not a file name"});
+    return valid_component(name)
+               ? ok()
+               : Status(Error{Code::invalid, "'" + name + "' is not a file name"});
 }
 
 }  // namespace
@@ -46,7 +46,8 @@ Status DirObjects::put(const std::string& name, ByteView bytes) {
     TRY(expect_object(name));
     const bool durable = first_part(name) == "results";
     return tree_
-        .in_dir(parent(name), [&] { return tree_.files().replace_file(tree_.path(name), bytes, durable); })
+        .in_dir(parent(name),
+                [&] { return tree_.files().replace_file(tree_.path(name), bytes, durable); })
         .with("put " + name);
 }
 
@@ -56,7 +57,8 @@ Status DirObjects::put_at(const std::string& name, Offset at, ByteView bytes, bo
     return tree_
         .in_dir(dir,
                 [&]() -> Status {
-                    TRY_ASSIGN(auto file, tree_.files().open(tree_.path(name), env::OpenMode::create));
+                    TRY_ASSIGN(auto file,
+                               tree_.files().open(tree_.path(name), env::OpenMode::create));
                     TRY(file->write_at(at, bytes));
                     if (!durable) {
                         return ok();
@@ -120,14 +122,17 @@ Status DirBoard::put(const std::string& folder, const std::string& name, ByteVie
     TRY(expect_board_name(folder, name));
     const auto dir = "queue/" + folder;
     return tree_
-        .in_dir(dir, [&] { return tree_.files().replace_file(tree_.path(dir + "/" + name), bytes, false); })
+        .in_dir(
+            dir,
+            [&] { return tree_.files().replace_file(tree_.path(dir + "/" + name), bytes, false); })
         .with("render " + folder + "/" + name);
 }
 
 Status DirBoard::remove(const std::string& folder, const std::string& name) {
     TRY(expect_board_name(folder, name));
     TRY(tree_.guard());
-    auto removed = tree_.plain_dirs("queue/" + folder);  // a linked folder would lead out of the root
+    auto removed =
+        tree_.plain_dirs("queue/" + folder);  // a linked folder would lead out of the root
     if (removed) {
         removed = tree_.files().remove(tree_.path("queue/" + folder + "/" + name));
     }
@@ -135,7 +140,8 @@ Status DirBoard::remove(const std::string& folder, const std::string& name) {
         return ok();
     }
     const auto error = tree_.explain(removed.error());
-    return error.code == Code::not_found ? ok() : Status(error.with("remove " + folder + "/" + name));
+    return error.code == Code::not_found ? ok()
+                                         : Status(error.with("remove " + folder + "/" + name));
 }
 
 }  // namespace reeve::share

@@ -16,7 +16,8 @@
 
 namespace reeve::share {
 
-/// A ticket serves this many links, then a fresh one is made: file systems bound the links of a file.
+/// A ticket serves this many links, then a fresh one is made: file systems bound the links of a
+/// file.
 constexpr std::uint32_t links_per_ticket = 1000;
 
 class DirIdentity : public Identity {
@@ -31,22 +32,27 @@ private:
 class DirLog : public LogShare {
 public:
     explicit DirLog(DirTree& tree) : tree_(tree) {}
-    Status put(const WriterId& writer, const std::string& segment_file, Offset at, ByteView bytes) override;
-    Result<std::optional<std::uint64_t>> length(const WriterId& writer, const std::string& segment_file) override;
+    Status put(const WriterId& writer, const std::string& segment_file, Offset at,
+               ByteView bytes) override;
+    Result<std::optional<std::uint64_t>> length(const WriterId& writer,
+                                                const std::string& segment_file) override;
     Result<Bytes> get(const WriterId& writer, const std::string& segment_file, Offset at,
                       std::size_t limit) override;
     Status declare(const eventlog::HeadSlot& slot) override;
     Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) override;
     Result<std::vector<WriterId>> writers() override;
     Result<std::vector<std::string>> segments(const WriterId& writer) override;
-    Result<std::string> quarantine(const WriterId& writer, const std::string& segment_file) override;
-    Result<Nonce> claim_incarnation(const WriterId& writer, Incarnation n, const Nonce& mine) override;
+    Result<std::string> quarantine(const WriterId& writer,
+                                   const std::string& segment_file) override;
+    Result<Nonce> claim_incarnation(const WriterId& writer, Incarnation n,
+                                    const Nonce& mine) override;
     Result<Incarnation> greatest_incarnation(const WriterId& writer) override;
 
 private:
     /// Names in the writer's directory; empty when the share is there and the directory is not.
     Result<std::vector<std::string>> names(const WriterId& writer);
-    Result<std::optional<eventlog::HeadSlot>> read_slot(const WriterId& writer, const std::string& name,
+    Result<std::optional<eventlog::HeadSlot>> read_slot(const WriterId& writer,
+                                                        const std::string& name,
                                                         Incarnation incarnation);
     DirTree& tree_;
 };
@@ -77,15 +83,16 @@ private:
     Result<std::optional<Ticket>> read_claim(const std::string& path);
     Result<std::optional<Ticket>> look_by_listing(const AttemptId& attempt);
     /// Adds the claims of `writer` in one bucket; returns how many names it holds.
-    Result<std::size_t> list_bucket(const std::string& bucket, const WriterId& writer, std::vector<Held>& out);
+    Result<std::size_t> list_bucket(const std::string& bucket, const WriterId& writer,
+                                    std::vector<Held>& out);
     void remember(const std::string& name, const std::optional<Ticket>& holder);
 
     DirTree& tree_;
     std::mutex mutex_;
-    std::map<TicketKind, Current> current_;                // guarded by mutex_
-    MonoTime tickets_good_until_{INT64_MIN};                // guarded by mutex_
-    std::unordered_map<std::string, Ticket> holders_;       // claim name -> holder; guarded by mutex_
-    std::unordered_set<std::string> linked_;                // names that this process linked; guarded by mutex_
+    std::map<TicketKind, Current> current_;            // guarded by mutex_
+    MonoTime tickets_good_until_{INT64_MIN};           // guarded by mutex_
+    std::unordered_map<std::string, Ticket> holders_;  // claim name -> holder; guarded by mutex_
+    std::unordered_set<std::string> linked_;  // names that this process linked; guarded by mutex_
 };
 
 class DirInbox : public Inbox {
@@ -94,7 +101,8 @@ public:
     Result<std::vector<Dropped>> list() override;
     Status take(const std::string& name, const WriterId& writer, const JobId& job) override;
     Result<std::vector<Taken>> taken(const WriterId& writer) override;
-    Result<Bytes> read_taken(const WriterId& writer, const Taken& taken, std::uint64_t limit) override;
+    Result<Bytes> read_taken(const WriterId& writer, const Taken& taken,
+                             std::uint64_t limit) override;
     Status settle(const WriterId& writer, const Taken& taken) override;
     Status reject(const WriterId& writer, const Taken& taken, const std::string& reason) override;
 

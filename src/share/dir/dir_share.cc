@@ -10,10 +10,21 @@
 namespace reeve::share {
 namespace {
 
-constexpr std::array<const char*, 15> tree_dirs = {
-    "log",           "queue/incoming", "queue/ingest",  "queue/tickets", "queue/claims",
-    "queue/approval", "queue/waiting", "queue/pending", "queue/running", "queue/done",
-    "queue/failed",  "queue/cancelled", "queue/rejected", "results",     "status"};
+constexpr std::array<const char*, 15> tree_dirs = {"log",
+                                                   "queue/incoming",
+                                                   "queue/ingest",
+                                                   "queue/tickets",
+                                                   "queue/claims",
+                                                   "queue/approval",
+                                                   "queue/waiting",
+                                                   "queue/pending",
+                                                   "queue/running",
+                                                   "queue/done",
+                                                   "queue/failed",
+                                                   "queue/cancelled",
+                                                   "queue/rejected",
+                                                   "results",
+                                                   "status"};
 
 Status make_tree(env::FileSystem& files, const std::string& root) {
     for (const char* dir : tree_dirs) {
@@ -37,11 +48,13 @@ Status write_identity(env::FileSystem& files, const std::string& root, ClusterId
     const auto temporary = root + "/.reeve-cluster-" + to_hex(cluster) + ".tmp";
     TRY(files.replace_file(temporary, as_bytes(text), true));
     const auto linked = files.link(temporary, root + "/" + std::string(identity_file));
-    if (!linked && linked.error().code != Code::conflict && linked.error().code != Code::not_found) {
+    if (!linked && linked.error().code != Code::conflict &&
+        linked.error().code != Code::not_found) {
         return linked;
     }
     TRY(files.sync_dir(root));
-    if (auto removed = files.remove(temporary); !removed && removed.error().code != Code::not_found) {
+    if (auto removed = files.remove(temporary);
+        !removed && removed.error().code != Code::not_found) {
         return removed;
     }
     return ok();
@@ -69,8 +82,8 @@ struct DirShare::Parts {
     DirBoard board{tree};
 };
 
-DirShare::DirShare(env::FileSystem& files, std::string root, ClusterId cluster, env::Entropy& entropy,
-                   env::Clock& clock)
+DirShare::DirShare(env::FileSystem& files, std::string root, ClusterId cluster,
+                   env::Entropy& entropy, env::Clock& clock)
     : parts_(new Parts{.tree = DirTree(files, std::move(root), cluster, entropy, clock)}) {}
 
 DirShare::~DirShare() = default;

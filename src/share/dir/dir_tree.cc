@@ -18,10 +18,12 @@ Result<ClusterId> read_identity(env::FileSystem& files, const std::string& root)
     if (!bytes) {
         const auto code = bytes.error().code;
         if (code == Code::full || code == Code::invalid) {
-            return Error{Code::corrupt, path + " is not an identity file: " + bytes.error().message};
+            return Error{Code::corrupt,
+                         path + " is not an identity file: " + bytes.error().message};
         }
         return Error{Code::unavailable,
-                     "no cluster directory at " + root + " (mount missing, NAS away?): " + bytes.error().message};
+                     "no cluster directory at " + root +
+                         " (mount missing, NAS away?): " + bytes.error().message};
     }
     const auto text = as_text(*bytes);
     const auto json = nlohmann::json::parse(text, nullptr, false);
@@ -32,7 +34,8 @@ Result<ClusterId> read_identity(env::FileSystem& files, const std::string& root)
     const auto id = from_hex(field("cluster"));
     ClusterId cluster{};
     if (field("schema") != identity_schema || !id || id->size() != cluster.size()) {
-        return Error{Code::corrupt, path + " is not an identity file of schema " + std::string(identity_schema)};
+        return Error{Code::corrupt,
+                     path + " is not an identity file of schema " + std::string(identity_schema)};
     }
     std::copy(id->begin(), id->end(), cluster.begin());
     return cluster;
@@ -48,8 +51,8 @@ Status DirTree::check() {
     if (!found) {
         result = found.error();
     } else if (*found != cluster_) {
-        result = Error{Code::conflict, root_ + " belongs to cluster " + to_hex(*found) + ", ours is " +
-                                           to_hex(cluster_)};
+        result = Error{Code::conflict, root_ + " belongs to cluster " + to_hex(*found) +
+                                           ", ours is " + to_hex(cluster_)};
     }
     const auto until = result ? clock_.mono_now() + guard_every : MonoTime{INT64_MIN};
     const std::lock_guard lock(mutex_);
@@ -79,9 +82,7 @@ Error DirTree::explain(Error error) {
     return identity ? error : std::move(identity).error();
 }
 
-Status DirTree::plain_dirs(std::string_view below) {
-    return each_part(below, false);
-}
+Status DirTree::plain_dirs(std::string_view below) { return each_part(below, false); }
 
 Status DirTree::each_part(std::string_view below, bool make) {
     for (std::size_t end = 0; end != std::string_view::npos;) {

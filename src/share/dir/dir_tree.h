@@ -1,8 +1,8 @@
 #pragma once
 
-// The directory behind DirShare: where things lie, whether it is there at all, and how a directory in
-// it is made. Shared by the five parts of DirShare; thread-safe. No lock is held across a call on the
-// share, because such a call may hang for any time.
+// The directory behind DirShare: where things lie, whether it is there at all, and how a directory
+// in it is made. Shared by the five parts of DirShare; thread-safe. No lock is held across a call
+// on the share, because such a call may hang for any time.
 
 #include <mutex>
 #include <set>
@@ -18,7 +18,8 @@ namespace reeve::share {
 
 constexpr std::string_view identity_file = "reeve-cluster.json";
 
-/// What the identity file of `root` says. Code::unavailable: none. Code::corrupt: not readable as one.
+/// What the identity file of `root` says. Code::unavailable: none. Code::corrupt: not readable as
+/// one.
 Result<ClusterId> read_identity(env::FileSystem& files, const std::string& root);
 
 class DirTree {
@@ -38,8 +39,8 @@ public:
     /// mount makes everything look absent, so "not found" is only believed after this.
     Error explain(Error error);
 
-    /// The directory `below` the root exists and no part of it is a symbolic link. It is created only
-    /// right after a look at the identity, and only once a run unless it vanished.
+    /// The directory `below` the root exists and no part of it is a symbolic link. It is created
+    /// only right after a look at the identity, and only once a run unless it vanished.
     Status need_dir(const std::string& below);
     /// Each part of `below` is a directory, none a symbolic link. Code::not_found, Code::invalid.
     Status plain_dirs(std::string_view below);
@@ -75,7 +76,7 @@ private:
     env::Entropy& entropy_;
     env::Clock& clock_;
     std::mutex mutex_;
-    MonoTime good_until_{INT64_MIN};   // guarded by mutex_
+    MonoTime good_until_{INT64_MIN};    // guarded by mutex_
     std::set<std::string> known_dirs_;  // guarded by mutex_
 };
 

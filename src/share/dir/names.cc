@@ -8,12 +8,11 @@
 namespace reeve::share {
 namespace {
 
-bool digit(char c) {
-    return c >= '0' && c <= '9';
-}
+bool digit(char c) { return c >= '0' && c <= '9'; }
 
 bool plain(char c) {
-    return digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' || c == '_' || c == '-';
+    return digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' || c == '_' ||
+           c == '-';
 }
 
 /// Bytes that follow a UTF-8 lead byte; -1 for a byte that leads nothing.
@@ -87,8 +86,9 @@ bool valid_dropped_name(std::string_view name) {
         const auto byte = static_cast<std::uint8_t>(c);
         return byte < 0x20 || byte == 0x7F || c == '/';
     };
-    return name.size() > 5 && name.size() <= max_name_bytes && name[0] != '.' && name.ends_with(".json") &&
-           std::none_of(name.begin(), name.end(), hostile) && valid_utf8(name);
+    return name.size() > 5 && name.size() <= max_name_bytes && name[0] != '.' &&
+           name.ends_with(".json") && std::none_of(name.begin(), name.end(), hostile) &&
+           valid_utf8(name);
 }
 
 std::string ten_digits(std::uint64_t value) {

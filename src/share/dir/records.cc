@@ -7,7 +7,8 @@
 namespace reeve::share {
 namespace {
 
-// magic u32 | version u16 | kind u8 | 0 | incarnation u64 | nonce 16 | writer 48, zero padded | 0 x 12 | crc u32
+// magic u32 | version u16 | kind u8 | 0 | incarnation u64 | nonce 16 | writer 48, zero padded | 0 x
+// 12 | crc u32
 constexpr std::uint32_t magic = 0x4E565652;  // "RVVN"
 constexpr std::uint16_t version = 1;
 constexpr std::uint8_t kind_incarnation = 16;
@@ -52,13 +53,15 @@ std::optional<Record> decode(ByteView bytes) {
     }
     // Reserved bytes are zero; the cheapest full check is that the record has one encoding.
     const auto again = encode(record);
-    return std::equal(again.begin(), again.end(), bytes.begin()) ? std::optional(record) : std::nullopt;
+    return std::equal(again.begin(), again.end(), bytes.begin()) ? std::optional(record)
+                                                                 : std::nullopt;
 }
 
 }  // namespace
 
 Bytes encode_ticket(const Ticket& ticket) {
-    return encode({static_cast<std::uint8_t>(ticket.kind), ticket.writer, ticket.incarnation, ticket.nonce});
+    return encode(
+        {static_cast<std::uint8_t>(ticket.kind), ticket.writer, ticket.incarnation, ticket.nonce});
 }
 
 std::optional<Ticket> decode_ticket(ByteView bytes) {
@@ -66,7 +69,8 @@ std::optional<Ticket> decode_ticket(ByteView bytes) {
     if (!record || record->kind < 1 || record->kind > 3) {
         return std::nullopt;
     }
-    return Ticket{record->writer, record->incarnation, record->nonce, static_cast<TicketKind>(record->kind)};
+    return Ticket{record->writer, record->incarnation, record->nonce,
+                  static_cast<TicketKind>(record->kind)};
 }
 
 Bytes encode_incarnation(const IncarnationClaim& claim) {

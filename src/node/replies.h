@@ -1,0 +1,25 @@
+#pragma once
+
+// The answers of the control socket: one JSON object (docs/formats/control.md).
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+namespace reeve::node {
+
+/// A failed request: code and exit status of the interface page, with why and how to mend.
+struct Refusal {
+    std::string code;
+    int exit = 1;
+    std::string message;
+    std::string why;
+    std::string fix;
+};
+
+std::string refuse(const Refusal& refusal);
+/// `body` with the schema and "ok": true.
+std::string accept(nlohmann::json body);
+/// The string at `key`; empty when there is none.
+std::string text_of(const nlohmann::json& object, const char* key);
+
+}  // namespace reeve::node
