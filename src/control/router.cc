@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <map>
 
+#include "base/text.h"
+
 namespace reeve::control {
 namespace {
 
@@ -14,6 +16,7 @@ constexpr std::int64_t scale = 1'000;  // of decayed counts
 constexpr std::int64_t day_ms = 86'400'000;
 constexpr std::int64_t prior_weight = 2 * scale;
 constexpr std::int64_t least_chance_ppm = 10'000;
+constexpr std::size_t max_reason_bytes = 200;
 constexpr std::int64_t better_by_percent = 20;
 constexpr std::int64_t better_by_ms = 200;
 
@@ -202,7 +205,7 @@ std::vector<events::OfferScore> rank(const JobId& job, const queue::JobSpec& spe
         } else {
             events::OfferScore excluded;
             excluded.node = candidate.node;
-            excluded.reason = std::move(reason);
+            excluded.reason = std::string(clip_utf8(reason, max_reason_bytes));
             out.push_back(std::move(excluded));
         }
     }

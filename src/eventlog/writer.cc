@@ -153,10 +153,13 @@ Result<LogPosition> LogWriter::append(std::span<const events::Payload> payloads,
         group_bytes = batch_header_bytes;
         return ok();
     };
+    std::vector<std::pair<Hlc, EncodedEvent>> encoded;
     for (const auto& payload : payloads) {
         const Hlc hlc = tick();
         TRY_ASSIGN(auto bytes, events::encode(hlc, payload));
-        EncodedEvent event{events::type_id(payload), std::move(bytes)};
+        encoded.emplace_back(hlc, EncodedEvent{events::type_id(payload), std::move(bytes)});
+    }
+    for (auto& [hlc, event] : encoded) {
         if (group_bytes + event.framed() > max_batch_bytes) {
             TRY(flush());
         }

@@ -42,8 +42,8 @@ public:
 
     /// All payloads or none, in one batch (in several when they exceed a batch: then a prefix of
     /// them may be accepted when a later one fails, and the error says so). On success they are
-    /// durable; `out` gets them with clock and sequence. After an error the next call goes on in a
-    /// new segment.
+    /// durable; `out` gets them with clock and sequence. Code::invalid: one of them cannot be
+    /// stored, and none was. After any other error the next call goes on in a new segment.
     Result<LogPosition> append(std::span<const events::Payload> payloads,
                                std::vector<events::Event>* out);
     /// Trims the pre-sized tail and seals the segment; the last call.

@@ -359,7 +359,7 @@ Result<Bytes> encode(Hlc hlc, const Payload& payload) {
     const auto type = static_cast<fbs::Payload>(type_id(payload));
     builder.Finish(fbs::CreateEvent(builder, hlc.v, type, body), fbs::EventIdentifier());
     if (builder.GetSize() > max_event_bytes) {
-        return Error{Code::full,
+        return Error{Code::invalid,
                      type_name(type_id(payload)) + " of " + std::to_string(builder.GetSize()) +
                          " bytes; an event holds at most " + std::to_string(max_event_bytes)};
     }

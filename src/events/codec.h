@@ -17,7 +17,7 @@ std::uint16_t type_id(const Payload& payload);
 /// "JobSubmitted", or "Unknown(<n>)".
 std::string type_name(std::uint16_t type);
 
-/// The FlatBuffer alone (identifier RVE1). Code::full beyond max_event_bytes.
+/// The FlatBuffer alone (identifier RVE1). Code::invalid beyond max_event_bytes.
 Result<Bytes> encode(Hlc hlc, const Payload& payload);
 
 /// Runs the FlatBuffers verifier (bounded depth and table count), then copies every field out.

@@ -31,6 +31,9 @@ struct MirrorOptions {
     share::Nonce nonce{};
 };
 
+/// Kind of the notice that the share shows less than was written to it.
+constexpr const char* rolled_back = "nas.rolled_back";
+
 /// What a step noticed that people or the log must learn (kind, subject, detail of an Observation).
 struct Notice {
     std::string kind;
@@ -62,6 +65,7 @@ struct RemoteLog {
     eventlog::LogPosition mirrored;          // end of the local mirror, verified and synced
     std::optional<eventlog::HeadSlot> head;  // the last seen slot
     MonoTime head_changed;                   // when the observer last saw HEAD change
+    MonoTime head_read;                      // when HEAD was last read without an error
     bool caught_up = false;                  // mirrored == declared end of `head`
     bool share_behind = false;  // the share shows an older HEAD than `head`: rolled back
     std::string error;          // why it stopped, empty when well

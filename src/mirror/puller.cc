@@ -86,6 +86,7 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
         one.log.head_changed = env.clock.mono_now();
     }
     TRY_ASSIGN(const auto slot, share.head(writer));
+    one.log.head_read = env.clock.mono_now();
     one.log.share_behind = one.log.head && (!slot || newer(*one.log.head, slot));
     if (slot && newer(*slot, one.log.head)) {
         one.log.head = slot;
@@ -100,7 +101,7 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
 void Puller::State::visit(const WriterId& writer, Remote& one) {
     const auto result = read(writer, one);
     one.log.mirrored = one.mirror.end();
-    one.log.caught_up = one.log.head && one.mirror.reached(*one.log.head);
+    one.log.caught_up = result && one.log.head && one.mirror.reached(*one.log.head);
     one.log.error = result ? std::string() : result.error().message;
     tell(writer, one, result);
 }

@@ -154,10 +154,10 @@ void Pusher::State::notice_rollback(const std::optional<eventlog::HeadSlot>& slo
         return;
     }
     rollback_noticed = true;
-    note("nas.rolled_back", "HEAD was written up to counter " + std::to_string(declared->counter) +
-                                ", the share shows " +
-                                (slot ? std::to_string(slot->counter) : std::string("none")) +
-                                "; the own log is shared again");
+    note(rolled_back, "HEAD was written up to counter " + std::to_string(declared->counter) +
+                          ", the share shows " +
+                          (slot ? std::to_string(slot->counter) : std::string("none")) +
+                          "; the own log is shared again");
 }
 
 Result<Bytes> Pusher::State::read_own(const std::string& name, std::uint64_t at, std::uint64_t n) {

@@ -17,6 +17,7 @@ namespace {
 constexpr milliseconds inbox_interval{500};
 constexpr milliseconds follow_interval{2'000};
 constexpr milliseconds ship_again_interval{5'000};
+constexpr milliseconds sweep_interval{60'000};
 constexpr std::int64_t rest_ms = 1'000;  // a dropped file has not changed for this long
 constexpr std::uint64_t document_limit = 64 * 1024 + 1;
 constexpr std::size_t chunk_bytes = 1024 * 1024;
@@ -31,13 +32,16 @@ struct Following {
 class Bulk {
 public:
     Bulk(TaskContext context, const projection::Projection& projection)
-        : context_(std::move(context)), renderer_(context_.share.board(), projection) {}
+        : context_(std::move(context)),
+          renderer_(context_.share.board(), projection),
+          projection_(projection) {}
 
     void run() {
         const auto start = context_.env.clock.mono_now();
         next_inbox_ = start;
         next_follow_ = start;
         next_ship_ = start;
+        next_sweep_ = start;
         while (!stopped_) {
             for (auto& message : context_.mail.bulk.take_all(next_wake())) {
                 std::visit([this](auto& m) { on(m); }, message);
@@ -57,6 +61,10 @@ private:
             next_ship_ = now + ship_again_interval;
             ship_spooled();
         }
+        if (now >= next_sweep_) {
+            next_sweep_ = now + sweep_interval;
+            sweep_run_directory();
+        }
         if (now >= next_follow_) {
             next_follow_ = now + follow_interval;
             for (auto& [attempt, following] : following_) {
@@ -65,9 +73,12 @@ private:
         }
         if (now >= next_inbox_) {
             next_inbox_ = now + inbox_interval;
-            if (duties_ && context_.share.identity().check()) {
-                take_dropped();
-                renderer_.step(now);
+            if (context_.share.identity().check()) {
+                hand_over_taken();
+                if (duties_) {
+                    take_dropped();
+                    renderer_.step(now);
+                }
             }
         }
     }
@@ -80,7 +91,11 @@ private:
         handed_.clear();
         renderer_.forget();
     }
-    void on(RenderChanged& m) { renderer_.changed(m.jobs); }
+    void on(RenderChanged& m) {
+        if (duties_) {
+            renderer_.changed(m.jobs);
+        }
+    }
     void on(WriteStatus& m) {
         static_cast<void>(context_.share.objects()
                               .put("status/" + context_.config.writer.v + ".json", as_bytes(m.json))
@@ -100,9 +115,7 @@ private:
             spooled_.push_back(m);
         }
         following_.erase(m.finished.attempt);
-        static_cast<void>(
-            context_.mail.loop.push(LoopMessage(Shipped{std::move(m.finished), complete}))
-                .has_value());
+        insist(context_, Shipped{std::move(m.finished), complete});
     }
     void on(SettleFile& m) {
         auto& inbox = context_.share.inbox();
@@ -115,15 +128,20 @@ private:
     }
 
     // ---- dropped files
+    /// What this writer has taken and not settled, whoever keeps the duties now.
+    void hand_over_taken() {
+        if (settled_once_) {
+            return;
+        }
+        settled_once_ = true;
+        auto taken = context_.share.inbox().taken(context_.config.writer);
+        for (const auto& one : taken ? *taken : std::vector<share::Inbox::Taken>{}) {
+            hand_over(one);
+        }
+    }
+
     void take_dropped() {
         auto& inbox = context_.share.inbox();
-        if (!settled_once_) {
-            settled_once_ = true;
-            auto taken = inbox.taken(context_.config.writer);
-            for (const auto& one : taken ? *taken : std::vector<share::Inbox::Taken>{}) {
-                hand_over(one);
-            }
-        }
         auto dropped = inbox.list();
         if (!dropped) {
             return;
@@ -197,14 +215,11 @@ private:
         Bytes chunk(chunk_bytes);
         for (;;) {
             TRY_ASSIGN(const std::size_t n, file.read_at(Offset(at), chunk));
-            if (n == 0) {
+            if (n == 0 || at >= output_file_limit) {
                 break;
             }
             TRY(context_.share.objects().put_at(name, Offset(at), ByteView(chunk.data(), n), last));
             at += n;
-            if (at > output_file_limit) {
-                return Error{Code::full, name + " is larger than what is copied of one output"};
-            }
         }
         return ok();
     }
@@ -239,16 +254,19 @@ private:
                                     {"wall_ms", m.finished.wall_ms},
                                     {"stdout_bytes", m.finished.out.total_bytes},
                                     {"stderr_bytes", m.finished.err.total_bytes},
-                                    {"missing_outputs", missing_}};
+                                    {"missing_outputs", missing_},
+                                    {"cut_outputs", cut_}};
         const auto text = result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
         return context_.share.objects()
             .put(following.prefix + "/result.json", as_bytes(text))
             .has_value();
     }
 
-    /// Declared outputs. One that the command did not write is named in result.json, not an error.
+    /// Declared outputs. One that the command did not write, or that is larger than what is copied
+    /// of one, is named in result.json: not an error.
     Status copy_outputs(const ShipOutput& m, const Following& following) {
         missing_.clear();
+        cut_.clear();
         const std::string base = m.cwd.empty() ? m.directory : m.cwd;
         for (const auto& name : m.outputs) {
             auto file = context_.env.files.open(base + "/" + name, env::OpenMode::read);
@@ -258,8 +276,79 @@ private:
             }
             std::uint64_t at = 0;
             TRY(copy_file(**file, following.prefix + "/outputs/" + name, at, true));
+            TRY_ASSIGN(const auto size, (*file)->size());
+            if (at < size) {
+                cut_.push_back(name);
+            }
         }
         return ok();
+    }
+
+    // Directories of attempts that have ended: what was not shipped before a restart is spooled
+    // again, and the rest has done its service.
+    void sweep_run_directory() {
+        auto entries = context_.env.files.list(context_.config.run_root());
+        for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
+            const auto attempt = AttemptId::parse(entry.name);
+            if (attempt && entry.kind == env::FileKind::directory &&
+                !following_.contains(*attempt)) {
+                sweep(*attempt);
+            }
+        }
+    }
+
+    void sweep(const AttemptId& attempt) {
+        const auto directory = compute::attempt_directory(context_.config.run_root(), attempt);
+        const bool spooled = std::any_of(spooled_.begin(), spooled_.end(), [&](const auto& one) {
+            return one.finished.attempt == attempt;
+        });
+        auto ended = spooled ? std::nullopt : ended_here(attempt);
+        if (!ended) {
+            return;
+        }
+        if (ended->out_in_file || ended->err_in_file || !ended->outputs.empty()) {
+            spooled_.push_back(std::move(*ended));
+        } else {
+            remove_directory(directory);
+        }
+    }
+
+    /// What has to be shipped of an attempt that ended on this node; nothing while it has not
+    /// ended.
+    std::optional<ShipOutput> ended_here(const AttemptId& attempt) const {
+        auto view = projection_.snapshot();
+        const auto row = view ? view->job(attempt.job) : std::nullopt;
+        const auto* known = row ? row->attempt(attempt.attempt) : nullptr;
+        if (known == nullptr || row->submission() == nullptr || !known->finished ||
+            known->finished->node != context_.config.node) {
+            return std::nullopt;
+        }
+        ShipOutput out;
+        out.finished.attempt = attempt;
+        out.finished.node = known->finished->node;
+        out.finished.exit = known->finished->exit;
+        out.finished.signal = known->finished->signal;
+        out.finished.wall_ms = known->finished->wall_ms;
+        out.directory = compute::attempt_directory(context_.config.run_root(), attempt);
+        out.submitted_ms = hlc_ms(row->submission()->stamp.hlc);
+        const auto output = view->output(attempt);
+        const auto unshipped = [](const events::StreamRecord& stream) {
+            return !stream.shipped && stream.kept_bytes > stream.head.size();
+        };
+        if (output) {
+            out.finished.out = output->out;
+            out.finished.err = output->err;
+            out.out_in_file = unshipped(output->out);
+            out.err_in_file = unshipped(output->err);
+        }
+        const auto spec = queue::parse_canonical(row->submission()->document);
+        const bool all_shipped = !out.out_in_file && !out.err_in_file &&
+                                 (!output || output->out.shipped || output->err.shipped);
+        if (spec && !all_shipped) {
+            out.cwd = spec->cwd;
+            out.outputs = spec->outputs;
+        }
+        return out;
     }
 
     void ship_spooled() {
@@ -286,6 +375,7 @@ private:
 
     TaskContext context_;
     Renderer renderer_;
+    const projection::Projection& projection_;
     bool stopped_ = false;
     bool duties_ = false;
     bool settled_once_ = false;  // what was taken before has been handed over
@@ -294,9 +384,11 @@ private:
     std::map<AttemptId, Following> following_;
     std::vector<ShipOutput> spooled_;
     std::vector<std::string> missing_;
+    std::vector<std::string> cut_;
     MonoTime next_inbox_;
     MonoTime next_follow_;
     MonoTime next_ship_;
+    MonoTime next_sweep_;
 };
 
 }  // namespace

@@ -35,6 +35,10 @@ struct NodeConfig {
 
     std::string log_root() const { return state_directory + "/log"; }
     std::string run_root() const { return state_directory + "/run"; }
+    /// Present: the view could not be written, and is built again at the next start.
+    std::string rebuild_file() const { return state_directory + "/projection.rebuild"; }
+    /// The boot of the machine whose interrupted attempts all stand in the log.
+    std::string boot_file() const { return run_root() + "/boot_id"; }
     milliseconds heartbeat() const {
         return role == Role::coordinator ? timing.coordinator_heartbeat : timing.worker_heartbeat;
     }

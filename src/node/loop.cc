@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "events/codec.h"
+
 namespace reeve::node {
 namespace {
 
@@ -57,6 +59,7 @@ int Loop::run() {
     started.memory_mb = config_.memory_mb;
     started.version = config_.version;
     started.heartbeat_ms = config_.heartbeat().count();
+    announcement_ = started;
     append(std::move(started));
     commit();
     load_own_attempts();
@@ -97,9 +100,11 @@ void Loop::turn() {
     if (!in_trouble_) {
         fold_mirrors();
         serve_deferred();
+        settle();
     }
     if (!stopping_ && !in_trouble_) {
         offer();
+        pursue();
         dispatch();
         duties();
         health();
@@ -123,7 +128,7 @@ MonoTime Loop::next_wake() const {
         wake = std::min(wake, one.deadline);
     }
     for (const auto& [attempt, pursuit] : pursued_) {
-        wake = std::min(wake, pursuit.again);
+        wake = std::min(wake, std::max(pursuit.again, now_ + milliseconds(1)));
     }
     if (!first_seen_.empty()) {
         wake = std::min(wake, now_ + milliseconds(100));
@@ -150,7 +155,7 @@ void Loop::handle(LoopMessage message) {
         }
         void operator()(ClaimAnswer& m) { loop.on_claim(m); }
         void operator()(OwnClaims& m) { loop.on_own_claims(m); }
-        void operator()(DroppedFile& m) { loop.on_dropped_file(m); }
+        void operator()(DroppedFile& m) { loop.on_dropped_file(m, rounds_to_wait); }
         void operator()(Shipped& m) { loop.on_shipped(m); }
         void operator()(Noticed& m) { loop.on_notices(m); }
         void operator()(ReplacedByAnother& m) {
@@ -171,6 +176,9 @@ void Loop::on_notices(const Noticed& noticed) {
         env_.telemetry.log(env::Level::warning, "mirror",
                            notice.kind + " " + notice.subject + ": " + notice.detail);
         append(events::Observation{notice.kind, notice.subject, notice.detail});
+        if (notice.kind == mirror::rolled_back) {
+            rolled_back_at_ = now_;
+        }
     }
 }
 
@@ -282,6 +290,7 @@ void Loop::note_changed(const projection::Applied& applied) {
 
 void Loop::commit() {
     requests_of_turn_.clear();
+    bytes_of_turn_ = 0;
     if (payloads_.empty()) {
         auto sends = std::move(sends_);
         sends_.clear();
@@ -291,7 +300,11 @@ void Loop::commit() {
         return;
     }
     std::vector<events::Event> events;
-    const auto appended = writer_->append(payloads_, &events);
+    auto appended = writer_->append(payloads_, &events);
+    if (!appended && appended.error().code == Code::invalid) {
+        drop_impossible();
+        appended = writer_->append(payloads_, &events);
+    }
     payloads_.clear();
     const auto position = writer_->position();
     last_hlc_ = events.empty() ? last_hlc_ : events.back().hlc;
@@ -312,6 +325,7 @@ void Loop::commit() {
         enter_trouble("append: " + appended.error().message);
         return;
     }
+    announcement_.reset();
     show_life();
     for (auto& [request, reply] : replies_) {
         waiters_.push_back({position.seq, request, std::move(reply), now_ + milliseconds(2000)});
@@ -331,6 +345,20 @@ void Loop::show_life() {
     static_cast<void>(links_.push.push(PushUpTo{writer_->position(), last_hlc_}).has_value());
 }
 
+// An event that cannot be stored is a defect of this program: it is told and left out, so that the
+// others of the turn are not lost with it. Each is bounded where it is made; this is the last
+// fence.
+void Loop::drop_impossible() {
+    std::erase_if(payloads_, [this](const events::Payload& payload) {
+        const auto encoded = events::encode(last_hlc_, payload);
+        if (!encoded) {
+            env_.telemetry.log(env::Level::error, "loop", "left out: " + encoded.error().message);
+            env_.telemetry.count("reeve_events_dropped_total", 1);
+        }
+        return !encoded;
+    });
+}
+
 /// Nothing that was decided in this turn happened.
 void Loop::append_failed() {
     for (const auto& [request, reply] : replies_) {
@@ -346,6 +374,8 @@ void Loop::view_failed(const Error& error) {
         return;
     }
     // A store that cannot be written for another reason is built again by the next start.
+    static_cast<void>(
+        env_.files.replace_file(config_.rebuild_file(), as_bytes(error.message), true).has_value());
     env_.telemetry.log(env::Level::error, "loop", "projection: " + error.message);
     exit_status_ = exit_failed;
     stopping_ = true;
@@ -367,6 +397,9 @@ void Loop::leave_trouble() {
     if (auto caught = catch_up_own_log(); !caught) {
         view_failed(caught.error());
         return;
+    }
+    if (announcement_) {
+        append(*announcement_);
     }
     claims_in_flight_.clear();
     own_.clear();
@@ -402,13 +435,14 @@ void Loop::answer_shared() {
 }
 
 const queue::JobSpec* Loop::spec_of(const JobId& job, const projection::JobRow& row) {
-    const auto found = specs_.find(job);
-    if (found != specs_.end()) {
-        return &found->second;
-    }
     const auto* submission = row.submission();
     if (submission == nullptr) {
         return nullptr;
+    }
+    const auto hash = row.spec_hash();
+    const auto found = specs_.find(job);
+    if (found != specs_.end() && found->second.hash == hash) {
+        return &found->second.spec;
     }
     auto spec = queue::parse_canonical(submission->document);
     if (!spec) {
@@ -417,7 +451,7 @@ const queue::JobSpec* Loop::spec_of(const JobId& job, const projection::JobRow& 
     if (specs_.size() >= spec_cache_limit) {
         specs_.clear();
     }
-    return &specs_.emplace(job, std::move(*spec)).first->second;
+    return &specs_.insert_or_assign(job, KnownSpec{hash, std::move(*spec)}).first->second.spec;
 }
 
 }  // namespace reeve::node

@@ -53,6 +53,11 @@ struct LoopLinks {
 constexpr int exit_done = 0;
 constexpr int exit_failed = 1;
 constexpr int exit_replaced = 11;
+/// Rounds of the mirror that a request waits for which names a job not known here: the first may
+/// have begun before it came.
+constexpr int rounds_to_wait = 2;
+/// How long the first word of the share is waited for.
+constexpr milliseconds first_word_patience{5'000};
 
 class Loop {
 public:
@@ -70,6 +75,7 @@ private:
     Status catch_up_own_log();
     void commit();
     void show_life();
+    void drop_impossible();
     void append_failed();
     void view_failed(const Error& error);
     void enter_trouble(const std::string& what);
@@ -104,7 +110,7 @@ private:
     JobId new_job_id();
     queue::DoorContext door_context(const projection::Snapshot& view,
                                     const std::set<JobId>& earlier);
-    void on_dropped_file(const DroppedFile& dropped);
+    void on_dropped_file(const DroppedFile& dropped, int rounds_left);
 
     // --- attempts of this node (loop_attempts.cc)
     void load_own_attempts();
@@ -113,8 +119,16 @@ private:
     void on_outcome(const env::ExecOutcome& outcome);
     void on_shipped(const Shipped& shipped);
     void begin_attempt(const AttemptId& attempt, const projection::JobRow& row, bool claimed);
+    bool adopt(const AttemptId& attempt, const projection::JobRow& row);
+    bool adopt(const AttemptId& attempt);
+    void start_durable(const AttemptId& attempt);
     void start_exec(const AttemptId& attempt);
-    void settle_unknown(const AttemptId& attempt);
+    void settle();
+    bool settle_unknown(const AttemptId& attempt, bool heard);
+    void end_unknown(const AttemptId& attempt, events::Payload payload);
+    bool gone_on_without(const AttemptId& attempt);
+    bool win_void(const AttemptId& attempt);
+    void remember_boot();
     void stop_cancelled(const std::set<JobId>& changed);
     void fence();
     compute::LocalClaim local_claim(const AttemptId& attempt);
@@ -124,7 +138,17 @@ private:
     void offer();
     bool may_claim(std::string* why) const;
     std::vector<control::Candidate> candidates(const projection::Snapshot& view) const;
+    struct Line;
+    std::vector<events::OfferScore> order_for(const AttemptId& attempt,
+                                              const projection::JobRow& row,
+                                              const queue::JobSpec& spec, Line& line);
     std::vector<control::Choice> line(const projection::Snapshot& view);
+    std::vector<JobId> jobs_in_line(const projection::Snapshot& view);
+    bool past_deadline(const queue::JobSpec& spec) const;
+    bool has_own_word(const std::optional<projection::JobRow>& row, const AttemptId& attempt) const;
+    void pursue();
+    std::size_t busy_slots() const;
+    void refresh_stats(const projection::Snapshot& view);
     bool start_at_once(const JobId& job, const queue::JobSpec& spec,
                        const events::JobSubmitted& submitted);
     void on_claim(const ClaimAnswer& answer);
@@ -143,6 +167,7 @@ private:
     bool coordinator_live() const;
     bool does_duties() const;
     bool all_caught_up() const;
+    bool all_heard_since(MonoTime moment) const;
     void health();
     std::string live_status_json() const;
 
@@ -150,7 +175,8 @@ private:
     struct OwnAttempt {
         queue::JobSpec spec;
         std::int64_t submitted_ms = 0;
-        bool asked = false;     // this process has asked the supervisor to run it
+        bool durable = false;   // its JobStarted is: before that nothing may run (I3)
+        bool asked = false;     // the supervisor has been asked to run it, or runs it
         bool stopping = false;  // TERM was asked for
         bool ended = false;     // its outcome is on the way into the log
     };
@@ -159,6 +185,10 @@ private:
         std::uint64_t request = 0;
         std::string reply;  // JSON object
         MonoTime deadline;
+    };
+    struct KnownSpec {
+        Sha256 hash{};  // two submissions may race for one dedupe key
+        queue::JobSpec spec;
     };
     struct Deferred {  // a request that names a job which may be on its way here
         env::ControlRequest request;
@@ -189,12 +219,15 @@ private:
     std::set<JobId> changed_;  // since the last duties
 
     RemoteLogs remote_;
-    MonoTime last_round_;      // last good pull round
-    MonoTime last_push_;       // last declared HEAD
-    MonoTime last_life_;       // last word to the push task
-    Hlc last_hlc_;             // of the own log
-    bool in_trouble_ = false;  // the own disk takes nothing
-    MonoTime try_again_;       // then: not before this
+    MonoTime last_round_;                     // last good pull round
+    MonoTime sighted_since_;                  // the share has been readable without a gap since
+    std::optional<MonoTime> rolled_back_at_;  // the share was seen older than what was written
+    MonoTime last_push_;                      // last declared HEAD
+    MonoTime last_life_;                      // last word to the push task
+    Hlc last_hlc_;                            // of the own log
+    std::optional<events::NodeStarted> announcement_;  // of this run, until it is in the log
+    bool in_trouble_ = false;                          // the own disk takes nothing
+    MonoTime try_again_;                               // then: not before this
     Seq shared_seq_;
     bool share_ok_ = false;
     bool share_heard_ = false;  // a task has reached it, or failed to
@@ -205,12 +238,17 @@ private:
     MonoTime stats_at_;
     std::deque<SharedWaiter> waiters_;
     std::vector<Deferred> deferred_;
+    std::vector<std::pair<DroppedFile, int>> deferred_files_;  // with the rounds left
     std::set<std::string> requests_of_turn_;  // submissions that are not in the view yet
+    std::size_t bytes_of_turn_ = 0;           // of them in the log, about: they share one batch
     bool missed_job_ = false;  // the request being served named a job that is not known here
     bool round_came_ = false;  // the logs were read since the last turn
 
     std::map<AttemptId, OwnAttempt> own_;
     bool supervisor_ready_ = false;
+    std::set<AttemptId> to_settle_;  // own ones that the supervisor knows nothing of
+    bool settle_reboot_ = false;     // a hello came: the boot is remembered when all is settled
+    MonoTime settle_again_;
     std::set<AttemptId> claims_in_flight_;
     std::map<AttemptId, Pursuit> pursued_;
     std::map<AttemptId, share::Ticket> foreign_claims_;
@@ -218,7 +256,7 @@ private:
     std::map<AttemptId, MonoTime> first_seen_;  // pending without an offer since
     std::map<AttemptId, MonoTime> offered_;
     std::map<AttemptId, MonoTime> inspected_;
-    std::map<JobId, queue::JobSpec> specs_;  // parsed documents, bounded
+    std::map<JobId, KnownSpec> specs_;  // parsed documents, bounded
     std::set<std::string> rejected_recently_;
     MonoTime next_scan_;  // own claims by listing
     MonoTime next_duty_scan_;

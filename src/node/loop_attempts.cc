@@ -6,38 +6,58 @@
 namespace reeve::node {
 namespace {
 
+constexpr milliseconds settle_again_after{1'000};
+
 bool in_file(const env::ExecStream& stream) { return !stream.file.empty(); }
 
 }  // namespace
 
 void Loop::load_own_attempts() {
     auto view = snapshot();
-    std::vector<JobId> running;
-    view.index(projection::IndexClass::running, [&](const projection::IndexEntry& entry) {
-        running.push_back(entry.job);
-        return true;
-    });
-    view.index(projection::IndexClass::lost, [&](const projection::IndexEntry& entry) {
-        running.push_back(entry.job);
-        return true;
-    });
-    for (const auto& job : running) {
+    std::vector<JobId> open;
+    for (const auto index : {projection::IndexClass::running, projection::IndexClass::lost}) {
+        view.index(index, [&](const projection::IndexEntry& entry) {
+            open.push_back(entry.job);
+            return true;
+        });
+    }
+    for (const auto& job : open) {
         const auto row = view.job(job);
-        const auto* spec = row ? spec_of(job, *row) : nullptr;
-        if (spec == nullptr) {
+        if (!row) {
             continue;
         }
         for (const auto& [k, attempt] : row->attempts) {
-            const auto mark = attempt.starts.find(config_.writer);
-            const bool mine =
-                mark != attempt.starts.end() && mark->second.started && !mark->second.released;
-            if (mine && attempt.unresolved()) {
-                own_.emplace(
-                    AttemptId{job, k},
-                    OwnAttempt{*spec, hlc_ms(row->submission()->stamp.hlc), false, false, false});
+            if (attempt.unresolved()) {
+                adopt(AttemptId{job, k}, *row);
             }
         }
     }
+}
+
+// An attempt that the own log says was started here and has not ended. Also one of a job that the
+// others have gone on with since: its outcome is still the owner's to tell (I11).
+bool Loop::adopt(const AttemptId& attempt, const projection::JobRow& row) {
+    const auto* known = row.attempt(attempt.attempt);
+    const auto* spec = spec_of(attempt.job, row);
+    if (known == nullptr || spec == nullptr || known->finished) {
+        return false;
+    }
+    const auto mark = known->starts.find(config_.writer);
+    const bool mine = mark != known->starts.end() && mark->second.started && !mark->second.released;
+    if (mine) {
+        OwnAttempt own{*spec, hlc_ms(row.submission()->stamp.hlc)};
+        own.durable = true;
+        own_.emplace(attempt, std::move(own));
+    }
+    return mine;
+}
+
+bool Loop::adopt(const AttemptId& attempt) {
+    if (own_.contains(attempt)) {
+        return true;
+    }
+    const auto row = snapshot().job(attempt.job);
+    return row && adopt(attempt, *row);
 }
 
 compute::LocalClaim Loop::local_claim(const AttemptId& attempt) {
@@ -55,16 +75,28 @@ compute::LocalClaim Loop::local_claim(const AttemptId& attempt) {
 void Loop::begin_attempt(const AttemptId& attempt, const projection::JobRow& row, bool claimed) {
     const auto* spec = spec_of(attempt.job, row);
     CHECK(spec != nullptr);
-    own_.emplace(attempt,
-                 OwnAttempt{*spec, hlc_ms(row.submission()->stamp.hlc), false, false, false});
+    own_.emplace(attempt, OwnAttempt{*spec, hlc_ms(row.submission()->stamp.hlc)});
     append(events::JobStarted{attempt, config_.node, writer_->position().incarnation,
                               row.spec_hash(), claimed});
-    then([this, attempt] { start_exec(attempt); });
+    then([this, attempt] { start_durable(attempt); });
+}
+
+/// Its JobStarted is durable and applied: from here on it may run (I3).
+void Loop::start_durable(const AttemptId& attempt) {
+    const auto own = own_.find(attempt);
+    if (own == own_.end()) {
+        return;
+    }
+    own->second.durable = true;
+    if (const auto row = snapshot().job(attempt.job); row && row->submission() != nullptr) {
+        own->second.submitted_ms = hlc_ms(row->submission()->stamp.hlc);
+    }
+    start_exec(attempt);
 }
 
 void Loop::start_exec(const AttemptId& attempt) {
     const auto own = own_.find(attempt);
-    if (own == own_.end() || own->second.ended || !supervisor_ready_ ||
+    if (own == own_.end() || own->second.ended || !own->second.durable || !supervisor_ready_ ||
         links_.supervisor == nullptr) {
         return;  // after the next hello every own attempt is looked at again
     }
@@ -74,8 +106,8 @@ void Loop::start_exec(const AttemptId& attempt) {
         auto made = env_.files.make_dirs(plan.directory);
         auto ready = env_.files.open(plan.directory + "/ready", env::OpenMode::create);
         if (!made || !ready) {
-            env_.telemetry.log(env::Level::error, "compute", "cannot make " + plan.directory);
-            supervisor_ready_ = false;
+            enter_trouble("cannot make " + plan.directory + ": " +
+                          (!made ? made.error().message : ready.error().message));
             return;
         }
     }
@@ -88,6 +120,7 @@ void Loop::start_exec(const AttemptId& attempt) {
     static_cast<void>(
         links_.bulk.push(FollowOutput{attempt, plan.directory, own->second.submitted_ms})
             .has_value());
+    stop_cancelled({attempt.job});  // a cancel that came between its start and this request
 }
 
 void Loop::on_supervisor(const env::SupervisorMessage& message) {
@@ -99,9 +132,13 @@ void Loop::on_supervisor(const env::SupervisorMessage& message) {
         env_.telemetry.log(
             env::Level::warning, "compute",
             "supervisor refused " + refused->attempt.text() + ": " + refused->reason);
-        settle_unknown(refused->attempt);
+        to_settle_.insert(refused->attempt);
+        settle();
     } else {
         supervisor_ready_ = false;
+        for (auto& [attempt, own] : own_) {
+            own.stopping = false;  // a request to stop may have been lost with the connection
+        }
     }
 }
 
@@ -109,56 +146,117 @@ void Loop::on_supervisor(const env::SupervisorMessage& message) {
 // runs nor has told, it never began or lost.
 void Loop::on_hello(const env::SupervisorHello& hello) {
     supervisor_ready_ = true;
-    const std::set<AttemptId> running(hello.running.begin(), hello.running.end());
-    std::vector<AttemptId> unknown;
-    for (auto& [attempt, own] : own_) {
-        if (running.contains(attempt)) {
-            own.asked = true;
-        } else if (!own.ended) {
-            unknown.push_back(attempt);
+    for (const auto& attempt : hello.running) {
+        if (adopt(attempt)) {
+            own_.at(attempt).asked = true;
         }
     }
-    for (const auto& attempt : unknown) {
-        settle_unknown(attempt);
-    }
+    const std::set<AttemptId> running(hello.running.begin(), hello.running.end());
     std::set<JobId> jobs;
     for (const auto& [attempt, own] : own_) {
         jobs.insert(attempt.job);
+        if (!running.contains(attempt) && !own.ended && own.durable) {
+            to_settle_.insert(attempt);
+        }
     }
+    settle_reboot_ = true;
+    settle();
     stop_cancelled(jobs);
-    rebooted_ = false;
     dirty_ = true;
 }
 
-void Loop::settle_unknown(const AttemptId& attempt) {
-    const auto own = own_.find(attempt);
-    if (own == own_.end() || own->second.ended) {
+// Attempts that the supervisor knows nothing of. What has not begun waits until the logs were read
+// once: the others may have gone on with the job while this node was away.
+void Loop::settle() {
+    if (!supervisor_ready_ || now_ < settle_again_) {
         return;
     }
-    switch (compute::judge_unknown_attempt(local_claim(attempt), rebooted_)) {
-        case compute::Verdict::start: start_exec(attempt); return;
-        case compute::Verdict::release:
-            append(events::JobReleased{attempt, config_.node, "it never began"});
-            break;
-        case compute::Verdict::lost: {
-            auto killed = links_.supervisor->kill_strays(attempt);
-            const std::string strays =
-                killed ? std::to_string(*killed) : std::string("unknown number of");
-            append(events::JobLost{attempt, config_.writer,
-                                   rebooted_ ? "the machine was restarted while it ran"
-                                             : "its supervisor died while it ran; " + strays +
-                                                   " processes of it were killed"});
-            break;
+    const bool heard = share_heard_ || now_ - last_round_ > first_word_patience;
+    for (const auto& attempt : std::exchange(to_settle_, {})) {
+        if (!settle_unknown(attempt, heard)) {
+            to_settle_.insert(attempt);
         }
     }
-    own->second.ended = true;
+    if (settle_reboot_ && to_settle_.empty()) {
+        settle_reboot_ = false;
+        then([this] {
+            rebooted_ = false;
+            remember_boot();
+        });
+    }
+}
+
+/// The boot is remembered when all that it interrupted stands in the log, not before.
+void Loop::remember_boot() {
+    const auto boot_id = links_.host.facts().boot_id;
+    auto done = env_.files.replace_file(config_.boot_file(), as_bytes(boot_id), true);
+    if (!done) {
+        env_.telemetry.log(env::Level::warning, "compute", done.error().message);
+    }
+}
+
+/// False when it has to be looked at again.
+bool Loop::settle_unknown(const AttemptId& attempt, bool heard) {
+    const auto own = own_.find(attempt);
+    if (own == own_.end() || own->second.ended) {
+        return true;
+    }
+    auto verdict = compute::judge_unknown_attempt(local_claim(attempt), rebooted_);
+    if (verdict == compute::Verdict::start) {
+        if (!heard) {
+            return false;
+        }
+        if (!gone_on_without(attempt) || !win_void(attempt)) {
+            start_exec(attempt);
+            return true;
+        }
+        verdict = compute::Verdict::release;
+    }
+    if (verdict == compute::Verdict::release) {
+        end_unknown(attempt, events::JobReleased{attempt, config_.node, "it never began"});
+        return true;
+    }
+    const auto killed = links_.supervisor->kill_strays(attempt);
+    if (!killed) {
+        // Only when nothing of it runs any more may its owner say so.
+        env_.telemetry.log(env::Level::error, "compute",
+                           attempt.text() + ": " + killed.error().message);
+        settle_again_ = now_ + settle_again_after;
+        return false;
+    }
+    const std::string why = rebooted_
+                                ? "the machine was restarted while it ran"
+                                : "its supervisor died while it ran; " + std::to_string(*killed) +
+                                      " processes of it were killed";
+    end_unknown(attempt, events::JobLost{attempt, config_.writer, why});
+    return true;
+}
+
+void Loop::end_unknown(const AttemptId& attempt, events::Payload payload) {
+    append(std::move(payload));
+    own_.at(attempt).ended = true;
     then([this, attempt] {
         own_.erase(attempt);
         static_cast<void>(links_.bulk.push(ForgetAttempt{attempt}).has_value());
     });
 }
 
+/// Whether the job has been cancelled, ended, or tried again since this attempt was started.
+bool Loop::gone_on_without(const AttemptId& attempt) {
+    const auto row = snapshot().job(attempt.job);
+    return row && (row->cancel || row->ended || row->current() != attempt.attempt ||
+                   row->attempt(attempt.attempt)->loss() != nullptr);
+}
+
+/// Takes the local claim from a supervisor that may still be asked: ready -> void, once.
+bool Loop::win_void(const AttemptId& attempt) {
+    const auto directory = compute::attempt_directory(config_.run_root(), attempt);
+    const auto won = env_.files.rename(directory + "/ready", directory + "/void");
+    return won || local_claim(attempt) == compute::LocalClaim::absent;
+}
+
 void Loop::on_outcome(const env::ExecOutcome& outcome) {
+    adopt(outcome.attempt);
     const auto own = own_.find(outcome.attempt);
     if (own == own_.end()) {
         // It stands in the log already, or is none of ours: the supervisor may forget it.
@@ -210,7 +308,7 @@ void Loop::stop_cancelled(const std::set<JobId>& changed) {
     }
     std::vector<AttemptId> mine;
     for (auto& [attempt, own] : own_) {
-        if (!own.stopping && !own.ended && changed.contains(attempt.job)) {
+        if (own.asked && !own.stopping && !own.ended && changed.contains(attempt.job)) {
             mine.push_back(attempt);
         }
     }
@@ -237,7 +335,7 @@ void Loop::fence() {
         return;
     }
     for (auto& [attempt, own] : own_) {
-        if (own.spec.stop_on_partition && !own.stopping && !own.ended) {
+        if (own.spec.stop_on_partition && own.asked && !own.stopping && !own.ended) {
             own.stopping = true;
             env_.telemetry.log(env::Level::warning, "compute",
                                "cut off from the share: stopping " + attempt.text());

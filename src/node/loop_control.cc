@@ -14,7 +14,6 @@ using nlohmann::json;
 
 constexpr std::size_t text_limit = 200;
 constexpr std::size_t deferred_limit = 256;
-constexpr int rounds_to_wait = 2;  // the first may have begun before the question
 constexpr milliseconds deferred_patience{1000};
 
 }  // namespace
@@ -47,6 +46,13 @@ void Loop::serve_deferred() {
             serve(one.request, 0);
         } else {
             deferred_.push_back(std::move(one));
+        }
+    }
+    for (auto& [dropped, rounds_left] : std::exchange(deferred_files_, {})) {
+        if (round_came_) {
+            on_dropped_file(dropped, rounds_left - 1);
+        } else {
+            deferred_files_.emplace_back(std::move(dropped), rounds_left);
         }
     }
     round_came_ = false;

@@ -13,6 +13,8 @@ constexpr milliseconds offer_patience{
 constexpr milliseconds stand_in_patience{1000};
 constexpr milliseconds pursue_again{500};
 constexpr milliseconds stats_age{1000};
+constexpr std::size_t line_scan_limit = 512;  // jobs looked at for one window
+constexpr std::size_t passed_over_limit = 4096;
 
 /// Since when the current attempt of a job may be taken.
 WallTime open_since(const projection::JobRow& row) {
@@ -83,6 +85,9 @@ bool Loop::may_claim(std::string* why) const {
     if (!clock_ok_) {
         return no("the clock differs too much");
     }
+    if (rolled_back_at_ && !all_heard_since(*rolled_back_at_)) {
+        return no("the share was rolled back, and not every writer has shared again");
+    }
     const auto drain = switches_.find(drain_switch(config_.node));
     if (drain != switches_.end() && drain->second.value == "on") {
         return no("draining");
@@ -93,82 +98,137 @@ bool Loop::may_claim(std::string* why) const {
     return true;
 }
 
-// The first jobs in line that may be claimed now, with the order of nodes for each.
-std::vector<control::Choice> Loop::line(const projection::Snapshot& view) {
-    std::vector<JobId> jobs;
-    const auto take = [&](const projection::IndexEntry& entry) {
-        if (entry.index == projection::IndexClass::timed && entry.order_ms > wall_.ms) {
-            return false;
-        }
-        jobs.push_back(entry.job);
-        return jobs.size() < control::dispatch_window;
-    };
-    view.index(projection::IndexClass::timed, take);
-    if (jobs.size() < control::dispatch_window) {
-        view.index(projection::IndexClass::pending, take);
-    }
+/// One look along the line: what is computed once, and since when jobs without an offer were seen.
+struct Loop::Line {
+    const projection::Snapshot& view;
+    bool wait_for_offers = false;
     std::optional<std::vector<control::Candidate>> nodes;
-    const bool wait_for_offers = coordinator_live();
     std::map<AttemptId, MonoTime> seen;
-    std::vector<control::Choice> out;
-    for (const auto& job : jobs) {
-        const auto row = view.job(job);
-        const auto* spec = spec_of(job, *row);
-        if (spec == nullptr) {
-            continue;
-        }
-        const AttemptId attempt{job, row->current()};
-        if (claims_in_flight_.contains(attempt) || own_.contains(attempt)) {
-            continue;
-        }
-        control::Choice choice;
-        choice.attempt = attempt;
-        choice.tried = foreign_claims_.contains(attempt);
-        if (row->offer && row->offer->attempt == attempt.attempt) {
-            choice.scores = row->offer->scores;
-        } else {
-            const auto before = first_seen_.find(attempt);
-            const MonoTime since = before == first_seen_.end() ? now_ : before->second;
-            seen.emplace(attempt, since);
-            if (wait_for_offers && now_ - since < offer_patience) {
-                continue;
-            }
-            if (!nodes) {
-                nodes = candidates(view);
-            }
-            choice.scores =
-                control::rank(job, *spec, *nodes, stats_, config_.router, config_.timing, wall_);
-        }
-        choice.passed_over = passed_over_[attempt];
-        out.push_back(std::move(choice));
+};
+
+// The order of nodes for an attempt, by the last offer or computed here; empty while a live
+// coordinator may still publish one.
+std::vector<events::OfferScore> Loop::order_for(const AttemptId& attempt,
+                                                const projection::JobRow& row,
+                                                const queue::JobSpec& spec, Line& line) {
+    if (row.offer && row.offer->attempt == attempt.attempt) {
+        return row.offer->scores;
     }
-    first_seen_ = std::move(seen);
+    const auto before = first_seen_.find(attempt);
+    const MonoTime since = before == first_seen_.end() ? now_ : before->second;
+    line.seen.emplace(attempt, since);
+    if (line.wait_for_offers && now_ - since < offer_patience) {
+        return {};
+    }
+    if (!line.nodes) {
+        line.nodes = candidates(line.view);
+    }
+    return control::rank(attempt.job, spec, *line.nodes, stats_, config_.router, config_.timing,
+                         wall_);
+}
+
+bool Loop::past_deadline(const queue::JobSpec& spec) const {
+    return spec.deadline_ms && wall_.ms > *spec.deadline_ms;
+}
+
+// The first jobs in line that may be claimed now and that this node may run, with the order of
+// nodes for each. Jobs that only others can run do not use up the window.
+std::vector<control::Choice> Loop::line(const projection::Snapshot& view) {
+    Line line{view, coordinator_live(), std::nullopt, {}};
+    std::vector<control::Choice> out;
+    for (const auto& job : jobs_in_line(view)) {
+        const auto row = view.job(job);
+        const auto* spec = row ? spec_of(job, *row) : nullptr;
+        const AttemptId attempt{job, row ? row->current() : AttemptNo(0)};
+        if (spec == nullptr || past_deadline(*spec) || claims_in_flight_.contains(attempt) ||
+            own_.contains(attempt)) {
+            continue;
+        }
+        control::Choice choice{attempt, order_for(attempt, *row, *spec, line), 0,
+                               foreign_claims_.contains(attempt)};
+        const bool mine = std::any_of(
+            choice.scores.begin(), choice.scores.end(),
+            [&](const auto& score) { return score.eligible && score.node == config_.node; });
+        if (!mine) {
+            continue;
+        }
+        const auto passed = passed_over_.find(attempt);
+        choice.passed_over = passed == passed_over_.end() ? 0 : passed->second;
+        out.push_back(std::move(choice));
+        if (out.size() == control::dispatch_window) {
+            break;
+        }
+    }
+    first_seen_ = std::move(line.seen);
     return out;
+}
+
+/// Pending jobs by virtual time (priority with aging), those whose time has come among them.
+std::vector<JobId> Loop::jobs_in_line(const projection::Snapshot& view) {
+    std::vector<std::pair<std::int64_t, JobId>> order;
+    view.index(projection::IndexClass::timed, [&](const projection::IndexEntry& entry) {
+        const bool due = entry.order_ms <= wall_.ms;
+        const auto row = due ? view.job(entry.job) : std::nullopt;
+        const auto* spec = row ? spec_of(entry.job, *row) : nullptr;
+        if (spec != nullptr) {
+            order.emplace_back(projection::virtual_ms(*row->submission(), *spec), entry.job);
+        }
+        return due && order.size() < line_scan_limit;
+    });
+    std::size_t pending = 0;
+    view.index(projection::IndexClass::pending, [&](const projection::IndexEntry& entry) {
+        order.emplace_back(entry.order_ms, entry.job);
+        return ++pending < line_scan_limit;
+    });
+    std::sort(order.begin(), order.end());
+    std::vector<JobId> out;
+    for (const auto& [order_ms, job] : order) {
+        out.push_back(job);
+    }
+    return out;
+}
+
+// A claim whose result is unknown is asked for again until somebody has it, whatever else is
+// decided: a delayed link may still arrive.
+void Loop::pursue() {
+    for (auto& [attempt, pursuit] : pursued_) {
+        if (now_ < pursuit.again) {
+            continue;
+        }
+        pursuit.again = now_ + pursue_again;
+        if (share_ok_ && claims_in_flight_.insert(attempt).second &&
+            !links_.claims.push(pursuit.request)) {
+            claims_in_flight_.erase(attempt);
+        }
+    }
+}
+
+/// Slots that are taken, or will be when what is under way is won.
+std::size_t Loop::busy_slots() const {
+    std::size_t busy = own_.size();
+    for (const auto& attempt : claims_in_flight_) {
+        busy += own_.contains(attempt) ? 0U : 1U;
+    }
+    return busy;
+}
+
+void Loop::refresh_stats(const projection::Snapshot& view) {
+    if (now_ - stats_at_ > stats_age) {
+        stats_ = view.routing();
+        stats_at_ = now_;
+    }
 }
 
 void Loop::dispatch() {
     if (config_.role != Role::worker || !may_claim(nullptr)) {
         return;
     }
-    for (auto& [attempt, pursuit] : pursued_) {
-        if (now_ >= pursuit.again && !claims_in_flight_.contains(attempt)) {
-            pursuit.again = now_ + pursue_again;
-            claims_in_flight_.insert(attempt);
-            static_cast<void>(links_.claims.push(pursuit.request).has_value());
-        }
-    }
-    std::size_t busy = own_.size();
-    for (const auto& attempt : claims_in_flight_) {
-        busy += own_.contains(attempt) ? 0U : 1U;
-    }
+    std::size_t busy = busy_slots();
     if (busy >= config_.slots) {
         return;
     }
     auto view = snapshot();
-    if (now_ - stats_at_ > stats_age) {
-        stats_ = view.routing();
-        stats_at_ = now_;
-    }
+    refresh_stats(view);
     auto choices = line(view);
     for (; busy < config_.slots; ++busy) {
         const auto chosen = control::choose(config_.node, choices);
@@ -181,10 +241,17 @@ void Loop::dispatch() {
         request_claim({choices[*chosen].attempt, share::TicketKind::run, std::nullopt, false});
         choices.erase(choices.begin() + static_cast<std::ptrdiff_t>(*chosen));
     }
+    if (passed_over_.size() > passed_over_limit) {
+        passed_over_.clear();  // of jobs that are gone; those that wait are counted anew
+    }
 }
 
 void Loop::request_claim(ClaimRequest request) {
     const AttemptId attempt = request.attempt;
+    if (request.only_look) {
+        static_cast<void>(links_.claims.push(std::move(request)).has_value());  // asked again later
+        return;
+    }
     if (!claims_in_flight_.insert(attempt).second) {
         return;
     }
@@ -212,8 +279,14 @@ void Loop::on_claim(const ClaimAnswer& answer) {
         dirty_ = true;
         return;
     }
-    claims_in_flight_.erase(attempt);
+    if (!answer.request.only_look) {
+        claims_in_flight_.erase(attempt);
+    }
     if (answer.holder) {
+        if (answer.holder->writer == config_.writer && answer.request.only_look) {
+            next_scan_ = now_;  // an own claim: explained or released by the scan
+            return;
+        }
         pursued_.erase(attempt);
         foreign_claims_[attempt] = *answer.holder;
         if (answer.holder->writer.empty() && rejected_recently_.insert(attempt.text()).second) {
@@ -231,12 +304,22 @@ void Loop::on_claim(const ClaimAnswer& answer) {
     dirty_ = true;
 }
 
+/// Whether the own log has said anything of this attempt: started it, or given it back.
+bool Loop::has_own_word(const std::optional<projection::JobRow>& row,
+                        const AttemptId& attempt) const {
+    const auto* known = row ? row->attempt(attempt.attempt) : nullptr;
+    return known != nullptr && known->starts.contains(config_.writer);
+}
+
 // Step 3 to 4 of the claim: after the barrier all preconditions are looked at again, over a view
 // that holds every log up to a HEAD read after the claim was won (I2, I3).
 void Loop::claim_won(const ClaimAnswer& answer) {
     const AttemptId& attempt = answer.request.attempt;
     auto view = snapshot();
     const auto row = view.job(attempt.job);
+    if (own_.contains(attempt) || has_own_word(row, attempt)) {
+        return;  // a second answer about a claim that was won before
+    }
     std::string why;
     bool good = answer.barrier_failure.empty() && may_claim(&why);
     if (!answer.barrier_failure.empty()) {
@@ -250,7 +333,7 @@ void Loop::claim_won(const ClaimAnswer& answer) {
     if (good && spec != nullptr) {
         const auto situation = projection::situation_of(*row, projection::rules_of(*spec));
         good = situation.next == projection::Next::claim && situation.attempt == attempt.attempt &&
-               situation.not_before_ms <= wall_.ms;
+               situation.not_before_ms <= wall_.ms && !past_deadline(*spec);
         why = good ? ""
                    : "no longer to be claimed: " +
                          std::string(projection::state_name(situation.state));
@@ -287,8 +370,7 @@ void Loop::on_own_claims(const OwnClaims& claims) {
             }
             continue;
         }
-        const auto* known = row->attempt(attempt.attempt);
-        if (known == nullptr || !known->starts.contains(config_.writer)) {
+        if (!has_own_word(row, attempt)) {
             append(events::JobReleased{attempt, config_.node,
                                        "a claim that this log does not explain"});
         }
@@ -306,6 +388,7 @@ void Loop::offer() {
     auto view = snapshot();
     std::optional<std::vector<control::Candidate>> nodes;
     std::size_t seen = 0;
+    std::size_t placeable = 0;
     const auto consider = [&](const projection::IndexEntry& entry) {
         if (entry.index == projection::IndexClass::timed && entry.order_ms > wall_.ms) {
             return false;
@@ -333,7 +416,8 @@ void Loop::offer() {
             }
             offered_[attempt] = now_;
         }
-        return ++seen < control::dispatch_window;
+        placeable += row->offer && !control::nobody_eligible(row->offer->scores) ? 1U : 0U;
+        return placeable < control::dispatch_window && ++seen < line_scan_limit;
     };
     view.index(projection::IndexClass::timed, consider);
     view.index(projection::IndexClass::pending, consider);
@@ -352,34 +436,29 @@ bool Loop::start_at_once(const JobId& job, const queue::JobSpec& spec,
     const bool simple = spec.after.empty() && spec.dedupe.empty() && !spec.not_before_ms;
     const auto drain = switches_.find(drain_switch(config_.node));
     const bool draining = drain != switches_.end() && drain->second.value == "on";
-    std::size_t busy = own_.size();
-    for (const auto& attempt : claims_in_flight_) {
-        busy += own_.contains(attempt) ? 0U : 1U;
-    }
     if (config_.role != Role::worker || !simple || draining || !supervisor_ready_ || !clock_ok_ ||
-        busy >= config_.slots) {
+        past_deadline(spec) || busy_slots() >= config_.slots) {
         return false;
     }
     auto view = snapshot();
-    bool somebody_waits = false;
-    view.index(projection::IndexClass::pending, [&](const projection::IndexEntry&) {
-        somebody_waits = true;
-        return false;
-    });
-    if (somebody_waits) {
-        return false;
+    refresh_stats(view);
+    auto nodes = candidates(view);
+    if (!share_ok_) {
+        // Cut off: nobody else can be asked, and what waits in line cannot be claimed.
+        std::erase_if(nodes, [this](const auto& one) { return one.node != config_.node; });
+    } else if (control::choose(config_.node, line(view))) {
+        return false;  // somebody waits for this slot
     }
-    auto scores =
-        control::rank(job, spec, candidates(view), stats_, config_.router, config_.timing, wall_);
+    auto scores = control::rank(job, spec, nodes, stats_, config_.router, config_.timing, wall_);
     if (scores.empty() || !scores.front().eligible || scores.front().node != config_.node) {
         return false;
     }
     const AttemptId attempt{job, AttemptNo(1)};
-    own_.emplace(attempt, OwnAttempt{spec, wall_.ms, false, false, false});
+    own_.emplace(attempt, OwnAttempt{spec, wall_.ms});
     append(events::JobOffered{attempt, std::move(scores)});
     append(events::JobStarted{attempt, config_.node, writer_->position().incarnation,
                               submitted.spec_hash, false});
-    then([this, attempt] { start_exec(attempt); });
+    then([this, attempt] { start_durable(attempt); });
     return true;
 }
 

@@ -1,6 +1,7 @@
 // Duties, and what is known of the other writers: liveness by the observer's own clock, lag,
 // health.
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "node/loop.h"
@@ -11,8 +12,8 @@ namespace {
 
 constexpr milliseconds duty_scan_interval{1'000};
 constexpr milliseconds health_interval{60'000};
-constexpr milliseconds first_word_patience{5'000};
 constexpr milliseconds inspect_again{5'000};
+constexpr milliseconds least_blind_gap{2'000};
 constexpr std::size_t duty_scan_limit = 2000;
 
 const char* liveness_name(control::Liveness liveness) {
@@ -31,6 +32,12 @@ void Loop::on_logs(const RemoteLogs& logs, MonoTime at) {
     for (const auto& [writer, log] : logs) {
         remote_[writer] = log;
     }
+    // Nobody is blamed for a silence in which nothing could be heard.
+    const auto longest_gap =
+        std::max(least_blind_gap, config_.timing.fresh(config_.timing.worker_heartbeat));
+    if (!share_ok_ || at - last_round_ > longest_gap) {
+        sighted_since_ = at;
+    }
     last_round_ = at;
     round_came_ = true;
     share_ok_ = true;
@@ -45,9 +52,21 @@ milliseconds Loop::silent_for(const WriterId& writer) const {
     if (found == remote_.end() || !found->second.head) {
         return milliseconds(0);
     }
-    // Measured up to the last moment at which the share could be read: while it is away, nobody
-    // ages.
-    return std::chrono::duration_cast<milliseconds>(last_round_ - found->second.head_changed);
+    // Up to the last moment at which its HEAD could be read: while it cannot, it does not age.
+    const auto& log = found->second;
+    const Duration silent = log.head_read - std::max(log.head_changed, sighted_since_);
+    return std::chrono::duration_cast<milliseconds>(std::max(silent, Duration(0)));
+}
+
+/// After a rollback of the share what a writer had shared may be gone: only a HEAD written since
+/// shows that it stands there again. One that said goodbye and is read to that word hides nothing.
+bool Loop::all_heard_since(MonoTime moment) const {
+    return std::all_of(remote_.begin(), remote_.end(), [&](const auto& one) {
+        const auto node = nodes_.find(one.first);
+        const bool gone = node != nodes_.end() && node->second.stopped && one.second.caught_up;
+        return gone || !one.second.head ||
+               (one.second.head_changed > moment && !one.second.share_behind);
+    });
 }
 
 control::Liveness Loop::liveness(const WriterId& writer) const {
@@ -143,7 +162,10 @@ void Loop::duties() {
     if (mine != duties_on_) {
         duties_on_ = mine;
         next_duty_scan_ = now_;
-        static_cast<void>(links_.bulk.push(DoDuties{mine}).has_value());
+        if (!links_.bulk.push(DoDuties{mine})) {
+            duties_on_ = !mine;  // told again in the next turn
+            return;
+        }
         env_.telemetry.log(env::Level::info, "control",
                            mine ? "takes the duties" : "leaves the duties");
     }
@@ -189,6 +211,11 @@ void Loop::do_duties_for(const projection::Snapshot& view, const JobId& job,
     if (spec == nullptr) {
         return;
     }
+    if (projection::is_terminal(duty.state_of(job))) {
+        foreign_claims_.erase(foreign_claims_.lower_bound({job, AttemptNo(0)}),
+                              foreign_claims_.upper_bound({job, AttemptNo(UINT32_MAX)}));
+        return;
+    }
     for (auto& action : control::duties_for(job, *row, *spec, duty)) {
         if (auto* add = std::get_if<control::AppendAction>(&action)) {
             append(std::move(add->payload));
@@ -203,7 +230,8 @@ void Loop::do_duties_for(const projection::Snapshot& view, const JobId& job,
         }
     }
     if (inspected_.size() > duty_scan_limit) {
-        inspected_.clear();
+        std::erase_if(inspected_,
+                      [this](const auto& one) { return now_ - one.second > inspect_again; });
     }
 }
 

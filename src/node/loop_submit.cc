@@ -102,9 +102,12 @@ void Loop::commit_before(const SubmitArguments& arguments) {
     const bool dedupes = std::any_of(
         arguments.documents.begin(), arguments.documents.end(),
         [](const std::string& text) { return text.find("\"dedupe\"") != std::string::npos; });
-    if (arguments.bytes > own_batch_bytes || (!payloads_.empty() && (repeats || dedupes))) {
+    const bool crowded = bytes_of_turn_ + arguments.bytes > submission_limit_bytes;
+    if (arguments.bytes > own_batch_bytes || crowded ||
+        (!payloads_.empty() && (repeats || dedupes))) {
         commit();
     }
+    bytes_of_turn_ += arguments.bytes;
     if (!arguments.request_id.empty()) {
         requests_of_turn_.insert(arguments.request_id);
     }
@@ -194,7 +197,7 @@ JobId Loop::new_job_id() {
     return JobId::make(wall_.ms, random);
 }
 
-void Loop::on_dropped_file(const DroppedFile& dropped) {
+void Loop::on_dropped_file(const DroppedFile& dropped, int rounds_left) {
     const auto settle = [this, taken = dropped.taken](std::optional<std::string> rejection) {
         then([this, taken, rejection = std::move(rejection)] {
             static_cast<void>(links_.bulk.push(SettleFile{taken, rejection}).has_value());
@@ -221,8 +224,13 @@ void Loop::on_dropped_file(const DroppedFile& dropped) {
     }
     const std::set<JobId> none;
     const auto context = door_context(view, none);
+    missed_job_ = false;
     auto checked = queue::check_document(dropped.document, context);
     if (const auto* rejection = std::get_if<queue::Rejection>(&checked)) {
+        if (missed_job_ && rounds_left > 0) {
+            deferred_files_.emplace_back(dropped, rounds_left);  // the job may be on its way here
+            return;
+        }
         reject(rejection->field, rejection->reason);
         return;
     }

@@ -52,15 +52,7 @@ Result<std::unique_ptr<Node>> Node::open(NodeServices services, NodeConfig confi
     auto& files = node->services_.env.files;
     TRY(files.make_dirs(node->config_.log_root() + "/" + node->config_.writer.v));
     TRY(files.make_dirs(node->config_.run_root()));
-    const std::string boot_file = node->config_.run_root() + "/boot_id";
-    const auto boot_id = node->services_.host.facts().boot_id;
-    const auto last_boot = files.read_file(boot_file, small_file);
-    node->rebooted_ = last_boot.has_value() && as_text(*last_boot) != boot_id;
-    if (!last_boot || node->rebooted_) {
-        // The local store is not synced: after an unclean boot it is built again from the logs.
-        TRY(node->services_.store.clear());
-        TRY(files.replace_file(boot_file, as_bytes(boot_id), true));
-    }
+    TRY(node->look_at_boot());
     TRY(node->open_log());
     TRY(node->open_projection());
     const LoopLinks links{node->mail_.loop,        node->mail_.push,    node->mail_.pull,
@@ -70,6 +62,22 @@ Result<std::unique_ptr<Node>> Node::open(NodeServices services, NodeConfig confi
         std::make_unique<Loop>(node->services_.env, node->config_, links, *node->projection_,
                                std::move(node->writer_), node->rebooted_);
     return node;
+}
+
+// The local store is not synced: after a boot it is built again from the logs. A worker remembers
+// the boot only when it has settled what the boot interrupted (loop_attempts.cc).
+Status Node::look_at_boot() {
+    auto& files = services_.env.files;
+    const auto boot_id = services_.host.facts().boot_id;
+    const auto last_boot = files.read_file(config_.boot_file(), small_file);
+    rebooted_ = last_boot.has_value() && as_text(*last_boot) != boot_id;
+    const std::string rebuild = config_.rebuild_file();
+    if (!last_boot || rebooted_ || files.info(rebuild)) {
+        TRY(services_.store.clear());
+        static_cast<void>(files.remove(rebuild).has_value());
+    }
+    const bool remember_now = !last_boot || services_.supervisor == nullptr;
+    return remember_now ? files.replace_file(config_.boot_file(), as_bytes(boot_id), true) : ok();
 }
 
 // A view whose past has changed is built again, never guessed: each cursor must still end a batch

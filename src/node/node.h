@@ -43,6 +43,7 @@ private:
     Node(NodeServices services, NodeConfig config);
     Status open_log();
     Status open_projection();
+    Status look_at_boot();
     Result<Incarnation> claim_incarnation(Incarnation own_last);
     void stop_tasks();
 

@@ -7,6 +7,8 @@ namespace {
 
 constexpr milliseconds reconcile_interval{20'000};
 constexpr std::size_t rendered_terminal_jobs = 5000;  // newest ones that are kept complete
+constexpr std::size_t contents_a_round = 256;
+constexpr std::uint64_t rendered_limit_bytes = 1024 * 1024;
 constexpr std::string_view live_folders[] = {"pending", "waiting", "running"};
 constexpr std::string_view day_folders[] = {"done", "failed", "cancelled"};
 
@@ -40,31 +42,35 @@ void Renderer::step(MonoTime now) {
     }
 }
 
-void Renderer::render(const JobId& job) {
-    observability::Place place;
-    std::string document;
-    bool terminal = false;
-    {
-        auto view = projection_.snapshot();
-        const auto row = view ? view->job(job) : std::nullopt;
-        if (!row || row->submission() == nullptr) {
-            return;
-        }
-        place = observability::place_of(job, *row);
-        document = observability::job_document(job, *row).dump(
-                       2, ' ', false, nlohmann::json::error_handler_t::replace) +
-                   "\n";
-        const auto rules = projection::rules_of_document(row->submission()->document);
-        terminal = projection::is_terminal(projection::situation_of(*row, rules).state);
+/// What stands for a job now, and where; nothing while its submission has not arrived.
+std::optional<Renderer::Drawn> Renderer::draw(const JobId& job) const {
+    auto view = projection_.snapshot();
+    const auto row = view ? view->job(job) : std::nullopt;
+    if (!row || row->submission() == nullptr) {
+        return std::nullopt;
     }
+    const auto rules = projection::rules_of_document(row->submission()->document);
+    const auto state = projection::situation_of(*row, rules).state;
+    const auto document = observability::job_document(job, *row);
+    return Drawn{observability::place_of(job, *row),
+                 document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n",
+                 projection::is_terminal(state)};
+}
+
+void Renderer::render(const JobId& job) {
+    const auto drawn = draw(job);
+    if (!drawn) {
+        return;
+    }
+    const auto& place = drawn->place;
     const auto before = placed_.find(job);
-    if (!board_.put(place.folder, place.name, as_bytes(document))) {
+    if (!board_.put(place.folder, place.name, as_bytes(drawn->document))) {
         return;  // mended by the next reconciliation
     }
     if (before != placed_.end() && before->second != place) {
         static_cast<void>(board_.remove(before->second.folder, before->second.name).has_value());
     }
-    if (terminal) {
+    if (drawn->terminal) {
         placed_.erase(job);
     } else {
         placed_[job] = place;
@@ -104,6 +110,25 @@ void Renderer::reconcile() {
     }
     for (const auto& folder : folders) {
         mend_folder(folder, places);
+    }
+    check_contents(places);
+}
+
+// Reading every file each time would cost the NAS more than the rendering is worth: so many a
+// round, and the next round goes on behind them.
+void Renderer::check_contents(const std::map<observability::Place, JobId>& places) {
+    auto at = places.upper_bound(checked_);
+    const auto checks = std::min(places.size(), contents_a_round);
+    for (std::size_t i = 0; i < checks; ++i, ++at) {
+        at = at == places.end() ? places.begin() : at;
+        checked_ = at->first;
+        const auto drawn = draw(at->second);
+        const auto there = board_.get(checked_.folder, checked_.name, rendered_limit_bytes);
+        const bool away = !there && there.error().code == Code::unavailable;
+        if (!away && drawn && drawn->place == checked_ &&
+            !(there && as_text(*there) == drawn->document)) {
+            render(at->second);
+        }
     }
 }
 

@@ -29,7 +29,14 @@ public:
     void forget();
 
 private:
+    struct Drawn {
+        observability::Place place;
+        std::string document;
+        bool terminal = false;
+    };
+    std::optional<Drawn> draw(const JobId& job) const;
     void render(const JobId& job);
+    void check_contents(const std::map<observability::Place, JobId>& places);
     void reconcile();
     std::map<observability::Place, JobId> wanted() const;
     void mend_folder(const std::string& folder,
@@ -41,6 +48,7 @@ private:
     const projection::Projection& projection_;
     std::set<JobId> due_;
     std::map<JobId, observability::Place> placed_;  // as last written by this process
+    observability::Place checked_;                  // the last one whose content was compared
     MonoTime next_reconcile_;
 };
 

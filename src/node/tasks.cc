@@ -8,6 +8,8 @@ namespace {
 constexpr milliseconds poll_busy{250};  // between pull rounds while work moves
 constexpr milliseconds poll_idle{500};  // the coordinator's HEAD is looked at this often
 constexpr milliseconds share_retry{1000};
+constexpr milliseconds insist_patience{30'000};
+constexpr milliseconds insist_again{20};
 constexpr milliseconds wait_slice{500};  // how soon a task without mail notices a stop
 
 mirror::MirrorOptions mirror_options(const TaskContext& context) {
@@ -69,6 +71,19 @@ void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) 
 }
 
 }  // namespace
+
+void insist(TaskContext& context, const LoopMessage& message) {
+    const MonoTime deadline = context.env.clock.mono_now() + insist_patience;
+    while (!context.mail.loop.push(LoopMessage(message))) {
+        context.env.telemetry.count("reeve_loop_mail_refused_total", 1);
+        const MonoTime now = context.env.clock.mono_now();
+        if (now >= deadline) {
+            context.env.telemetry.log(env::Level::error, "tasks", "the loop takes no mail");
+            return;
+        }
+        context.env.tasks.sleep_until(now + insist_again);
+    }
+}
 
 void push_task(TaskContext context, env::Doorbell* doorbell) {
     PushState state{mirror::Pusher(context.env, context.share.log(), mirror_options(context)),
@@ -176,7 +191,7 @@ void exec_task(TaskContext context, env::Supervisor& supervisor, const std::atom
             continue;
         }
         connected = !std::holds_alternative<env::SupervisorGone>(*message);
-        tell_loop(context, std::move(*message));
+        insist(context, std::move(*message));
     }
 }
 

@@ -42,6 +42,10 @@ struct TaskContext {
     share::Nonce nonce{};
 };
 
+/// To the loop, waiting while its mailbox is full: for what nobody tells again. Given up after half
+/// a minute, when the loop is gone or stuck and this process with it.
+void insist(TaskContext& context, const LoopMessage& message);
+
 void push_task(TaskContext context, env::Doorbell* doorbell);
 void pull_task(TaskContext context);
 void claims_task(TaskContext context);

@@ -41,9 +41,7 @@ IndexEntry place(const JobId& job, const Submission& submission, const queue::Jo
         case Next::claim:
             return now.not_before_ms > 0
                        ? IndexEntry{IndexClass::timed, now.not_before_ms, job}
-                       : IndexEntry{IndexClass::pending,
-                                    submitted - class_bonus_ms * static_cast<int>(spec.priority),
-                                    job};
+                       : IndexEntry{IndexClass::pending, virtual_ms(submission, spec), job};
         case Next::resolve_after: return {IndexClass::after, submitted, job};
         case Next::wait_for_end:
         case Next::stop: return {IndexClass::running, submitted, job};
@@ -397,6 +395,10 @@ Status settle_fold_version(kv::Store& store) {
 }
 
 }  // namespace
+
+std::int64_t virtual_ms(const Submission& submission, const queue::JobSpec& spec) {
+    return hlc_ms(submission.stamp.hlc) - class_bonus_ms * static_cast<int>(spec.priority);
+}
 
 std::span<const std::string_view> Projection::table_names() { return table::names; }
 

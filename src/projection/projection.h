@@ -21,11 +21,12 @@
 #include "events/events.h"
 #include "projection/job_row.h"
 #include "projection/kv/store.h"
+#include "queue/door/door.h"
 
 namespace reeve::projection {
 
 /// Raised when the meaning of a fold changes: part of every row hash; a new one means a rebuild.
-constexpr std::uint32_t fold_version = 1;
+constexpr std::uint32_t fold_version = 2;
 
 using Digest = std::array<std::uint8_t, 16>;
 
@@ -90,6 +91,9 @@ enum class IndexClass : std::uint8_t {
     decide = 'D',   // a duty has something to decide now or at order_ms (open_next, end_*)
     lost = 'L',     // waits for a person
 };
+/// Where a job stands in line: its submission, earlier by ten minutes for each class of priority,
+/// so that what waits grows older than any class (aging).
+std::int64_t virtual_ms(const Submission& submission, const queue::JobSpec& spec);
 struct IndexEntry {
     IndexClass index;
     std::int64_t order_ms = 0;

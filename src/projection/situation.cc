@@ -84,7 +84,7 @@ struct Judge {
         }
         const std::string what =
             !end.error.empty()        ? "not started: " + end.error
-            : phase == Phase::stopped ? "stopped by its node, which was cut off"
+            : phase == Phase::stopped ? "stopped by its node, which was cut off or shut down"
             : phase == Phase::timeout ? "timed out after " + std::to_string(end.wall_ms) + " ms"
             : end.signal != 0         ? "ended by signal " + std::to_string(end.signal)
                                       : "exit " + std::to_string(end.exit);

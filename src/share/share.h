@@ -142,6 +142,8 @@ public:
     virtual Result<std::vector<std::string>> list(const std::string& folder) = 0;
     virtual Result<std::vector<std::string>> folders(const std::string& folder) = 0;
     virtual Status put(const std::string& folder, const std::string& name, ByteView bytes) = 0;
+    virtual Result<Bytes> get(const std::string& folder, const std::string& name,
+                              std::uint64_t limit) = 0;
     virtual Status remove(const std::string& folder, const std::string& name) = 0;
 };
 

@@ -86,7 +86,7 @@ TEST(Codec, AFrameThatNamesAnotherTypeIsCorrupt) {
 TEST(Codec, AnEventThatIsTooLargeIsRefused) {
     const auto bytes = encode(Hlc(1), Observation{"a", "b", std::string(max_event_bytes, 'x')});
     ASSERT_FALSE(bytes);
-    EXPECT_EQ(bytes.error().code, Code::full);
+    EXPECT_EQ(bytes.error().code, Code::invalid);
 }
 
 TEST(Codec, HostileBytesNeverCrash) {  // I9

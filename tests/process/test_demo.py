@@ -56,8 +56,11 @@ class Demo(unittest.TestCase):
         found = {}
         for line in lines.splitlines():
             event = json.loads(line)
+            job, attempt = event.get("job"), event.get("attempt")
+            if isinstance(attempt, str):  # the export writes an attempt as <job>.a<k>
+                job, attempt = attempt.split(".a")
             found.setdefault(event["writer"], []).append(
-                (event["seq"], event["type"], event.get("job"), event.get("attempt")))
+                (event["seq"], event["hlc"], event["type"], job, attempt and int(attempt)))
         return {writer: sorted(events) for writer, events in found.items()}
 
 

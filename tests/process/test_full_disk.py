@@ -53,7 +53,7 @@ class FullDisk(ClusterCase):
 
         answer = wait_for(refused, 30, "a submission is refused for want of room")
         self.assertEqual(answer.returncode, 8)
-        self.assertIn("event log", answer.stderr)
+        self.assertIn("own disk takes nothing", answer.stderr)
         # The long job ends while nothing can be written: its supervisor keeps what became of it.
         wait_for(lambda: not self.runs("sleep 3"), 20, "the long command has ended")
         (self.disk / "ballast").unlink()

@@ -102,6 +102,10 @@ private:
         add("share.identity", *identity == config_->cluster,
             config_->nas + " is cluster " + to_hex(*identity),
             "the share belongs to another cluster than cluster.toml pins; check the mount");
+        share_is_ours_ = *identity == config_->cluster;
+        if (!share_is_ours_) {
+            return;  // nothing is written into another cluster's directory
+        }
         const auto free = files_.free_bytes(config_->nas);
         const bool room = free && *free > least_free;
         add("share.space", room, free ? human_bytes(*free) + " free" : free.error().message,
@@ -179,6 +183,10 @@ private:
 
     /// The share's clock is the time that it gives to a file written now.
     void check_clock() {
+        if (!share_is_ours_) {
+            checks_.push_back({"clock.skew", "skip", "the share of this cluster is not there", ""});
+            return;
+        }
         const std::string path = config_->nas + "/status/doctor-" + random_hex(6);
         const std::int64_t before = wall_now_ms();
         const auto put = files_.replace_file(path, as_bytes("clock"), false);
@@ -222,6 +230,7 @@ private:
     static constexpr std::int64_t max_skew_ms = 2'000;
     Context& context_;
     const daemon::FileConfig* config_ = nullptr;
+    bool share_is_ours_ = false;
     runtime::PosixFileSystem files_;
     std::vector<Check> checks_;
 };

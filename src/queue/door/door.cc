@@ -228,9 +228,13 @@ private:
                 return;
             }
             for (const auto& [key, value] : labels->items()) {
-                if (key.empty() || key.find('=') != std::string::npos || !value.is_string()) {
+                const bool text =
+                    value.is_string() && value.get_ref<const std::string&>().size() <= max_key;
+                if (key.empty() || key.size() > max_key || key.find('=') != std::string::npos ||
+                    !text) {
                     refuse(at + "/labels/" + key.substr(0, 40),
-                           "must be a string, and its key not empty and without '='");
+                           "must be a string, and its key not empty and without '='; both at most "
+                           "200 bytes");
                     return;
                 }
                 out.labels.emplace_back(key, value.get<std::string>());

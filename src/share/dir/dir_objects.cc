@@ -128,6 +128,15 @@ Status DirBoard::put(const std::string& folder, const std::string& name, ByteVie
         .with("render " + folder + "/" + name);
 }
 
+Result<Bytes> DirBoard::get(const std::string& folder, const std::string& name,
+                            std::uint64_t limit) {
+    TRY(expect_board_name(folder, name));
+    if (auto dirs = tree_.plain_dirs("queue/" + folder); !dirs) {
+        return tree_.explain(std::move(dirs).error());
+    }
+    return tree_.files().read_file(tree_.path("queue/" + folder + "/" + name), limit);
+}
+
 Status DirBoard::remove(const std::string& folder, const std::string& name) {
     TRY(expect_board_name(folder, name));
     TRY(tree_.guard());

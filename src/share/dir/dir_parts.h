@@ -129,6 +129,8 @@ public:
     Result<std::vector<std::string>> list(const std::string& folder) override;
     Result<std::vector<std::string>> folders(const std::string& folder) override;
     Status put(const std::string& folder, const std::string& name, ByteView bytes) override;
+    Result<Bytes> get(const std::string& folder, const std::string& name,
+                      std::uint64_t limit) override;
     Status remove(const std::string& folder, const std::string& name) override;
 
 private:
