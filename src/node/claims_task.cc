@@ -20,7 +20,10 @@ public:
 
     void run() {
         while (!stopped_) {
-            auto mail = context_.mail.claims.take_all(MonoTime::never());
+            // Requests that came while a barrier was waited for are served before more is.
+            const bool waiting = list_ || !requests_.empty();
+            auto mail = context_.mail.claims.take_all(waiting ? context_.env.clock.mono_now()
+                                                              : MonoTime::never());
             sort(std::move(mail));
             if (list_) {
                 list_ = false;

@@ -165,6 +165,7 @@ private:
     control::Liveness liveness(const WriterId& writer) const;
     milliseconds silent_for(const WriterId& writer) const;
     bool coordinator_live() const;
+    bool another_publishes() const;
     bool does_duties() const;
     bool all_caught_up() const;
     bool all_heard_since(MonoTime moment) const;

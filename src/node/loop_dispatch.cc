@@ -10,22 +10,10 @@ namespace {
 
 constexpr milliseconds offer_patience{
     250};  // how long a worker waits for a live coordinator's offer
-constexpr milliseconds stand_in_patience{1000};
 constexpr milliseconds pursue_again{500};
 constexpr milliseconds stats_age{1000};
 constexpr std::size_t line_scan_limit = 512;  // jobs looked at for one window
 constexpr std::size_t passed_over_limit = 4096;
-
-/// Since when the current attempt of a job may be taken.
-WallTime open_since(const projection::JobRow& row) {
-    const auto* attempt = row.attempt(row.current());
-    const auto* submission = row.submission();
-    if (attempt != nullptr && attempt->opened) {
-        return WallTime{
-            std::max(hlc_ms(attempt->opened->stamp.hlc), attempt->opened->not_before_ms)};
-    }
-    return WallTime{submission != nullptr ? hlc_ms(submission->stamp.hlc) : 0};
-}
 
 std::string drain_switch(const NodeId& node) { return "drain/" + node.v; }
 
@@ -134,7 +122,7 @@ bool Loop::past_deadline(const queue::JobSpec& spec) const {
 // The first jobs in line that may be claimed now and that this node may run, with the order of
 // nodes for each. Jobs that only others can run do not use up the window.
 std::vector<control::Choice> Loop::line(const projection::Snapshot& view) {
-    Line line{view, coordinator_live(), std::nullopt, {}};
+    Line line{view, another_publishes(), std::nullopt, {}};
     std::vector<control::Choice> out;
     for (const auto& job : jobs_in_line(view)) {
         const auto row = view.job(job);
@@ -377,14 +365,12 @@ void Loop::on_own_claims(const OwnClaims& claims) {
     }
 }
 
-// Offers are a duty. A coordinator publishes them at once; a worker that stands in for it leaves
-// the order to who takes the job, and publishes one only for a job that waits, so that `job why`
-// can say for what.
+// Offers are a duty: workers that order the line from views of different age would contend for the
+// same jobs, so whoever keeps the duties publishes one order.
 void Loop::offer() {
     if (!duties_on_) {
         return;
     }
-    const auto patience = config_.role == Role::coordinator ? milliseconds(0) : stand_in_patience;
     auto view = snapshot();
     std::optional<std::vector<control::Candidate>> nodes;
     std::size_t seen = 0;
@@ -400,8 +386,7 @@ void Loop::offer() {
         const bool offered = row->offer && row->offer->attempt == attempt.attempt;
         const bool recent =
             last != offered_.end() && now_ - last->second < config_.timing.offer_interval;
-        const bool due = wall_ - open_since(*row) >= patience;
-        if (spec != nullptr && due && !(offered && recent)) {
+        if (spec != nullptr && !(offered && recent)) {
             if (!nodes) {
                 nodes = candidates(view);
                 if (now_ - stats_at_ > stats_age) {

@@ -98,6 +98,19 @@ bool Loop::coordinator_live() const {
     return false;
 }
 
+/// Whether another live writer keeps the duties, and offers with them: the coordinator, or without
+/// one the live worker of least rank.
+bool Loop::another_publishes() const {
+    if (duties_on_) {
+        return false;
+    }
+    return coordinator_live() ||
+           std::any_of(nodes_.begin(), nodes_.end(), [this](const auto& node) {
+               return node.second.role == "worker" && node.first < config_.writer &&
+                      liveness(node.first) == control::Liveness::live;
+           });
+}
+
 bool Loop::all_caught_up() const {
     for (const auto& [writer, log] : remote_) {
         const auto cursor = projection_.cut().find(writer);

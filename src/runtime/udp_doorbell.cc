@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstring>
 #include <map>
+#include <utility>
 
 #include "runtime/os.h"
 
@@ -22,7 +23,6 @@ namespace reeve::runtime {
 namespace {
 
 constexpr std::size_t max_senders = 1024;
-constexpr std::int64_t interval_ns = 1'000'000'000 / UdpDoorbell::messages_per_second;
 
 struct Address {
     sockaddr_storage storage{};
@@ -120,26 +120,65 @@ Result<std::vector<Address>> parse_peers(const std::vector<std::string>& peers,
 }
 
 /// A token bucket for each sender, of one second's worth, kept as the time when it is full again.
+/// The last message beyond it is held until there is a token: the end of a burst is always heard.
 class RateLimit {
 public:
-    bool admit(const SenderKey& sender, MonoTime now) {
-        if (full_again_.size() >= max_senders && !full_again_.contains(sender)) {
-            std::erase_if(full_again_, [&](const auto& entry) { return entry.second <= now; });
-            if (full_again_.size() >= max_senders) {
-                return false;  // so many senders at once are a flood of forged ones
+    enum class Verdict { admitted, held, replaced_one, dropped };
+
+    Verdict offer(const SenderKey& sender, const Bytes& message, MonoTime now) {
+        if (senders_.size() >= max_senders && !senders_.contains(sender)) {
+            std::erase_if(senders_, [&](const auto& entry) {
+                return entry.second.full_again <= now && !entry.second.held;
+            });
+            if (senders_.size() >= max_senders) {
+                return Verdict::dropped;  // so many senders at once are a flood of forged ones
             }
         }
-        auto& full = full_again_[sender];
-        const auto after = std::max(full, now) + Duration(interval_ns);
-        if (after - now > seconds(1)) {
-            return false;
+        auto& one = senders_[sender];
+        if (!one.held && take(one, now)) {
+            return Verdict::admitted;
         }
-        full = after;
-        return true;
+        const bool replaced = one.held.has_value();
+        one.held = message;
+        return replaced ? Verdict::replaced_one : Verdict::held;
+    }
+
+    /// A held message whose time has come.
+    std::optional<Bytes> due(MonoTime now) {
+        for (auto& [key, one] : senders_) {
+            if (one.held && take(one, now)) {
+                return std::exchange(one.held, std::nullopt);
+            }
+        }
+        return std::nullopt;
+    }
+
+    /// When due() will have one.
+    MonoTime next_due() const {
+        MonoTime least = MonoTime::never();
+        for (const auto& [key, one] : senders_) {
+            least = one.held ? std::min(least, one.full_again + interval - seconds(1)) : least;
+        }
+        return least;
     }
 
 private:
-    std::map<SenderKey, MonoTime> full_again_;
+    struct Sender {
+        MonoTime full_again;
+        std::optional<Bytes> held;
+    };
+    static constexpr Duration interval{1'000'000'000 / UdpDoorbell::messages_per_second};
+
+    static bool take(Sender& one, MonoTime now) {
+        const auto after = std::max(one.full_again, now) + interval;
+        if (after - now > seconds(1)) {
+            return false;
+        }
+        one.full_again = after;
+        return true;
+    }
+
+    std::map<SenderKey, Sender> senders_;
 };
 
 Result<UniqueFd> bound_socket(const Address& address, const std::string& text) {
@@ -166,6 +205,28 @@ struct UdpDoorbell::Impl {
     std::vector<Address> peers;
     RateLimit limit;  // of the task that calls next()
     std::atomic<std::uint64_t> dropped{0};
+
+    /// One datagram, when its sender may be heard now.
+    std::optional<Bytes> receive(MonoTime now) {
+        Bytes message(max_message_bytes);
+        Address from;
+        from.size = sizeof from.storage;
+        auto* raw = reinterpret_cast<sockaddr*>(&from.storage);
+        const auto n =
+            ::recvfrom(fd.get(), message.data(), message.size(), MSG_DONTWAIT, raw, &from.size);
+        if (n < 0) {
+            return std::nullopt;
+        }
+        message.resize(static_cast<std::size_t>(n));
+        const auto verdict = limit.offer(key_of(from), message, now);
+        if (verdict == RateLimit::Verdict::admitted) {
+            return message;
+        }
+        if (verdict != RateLimit::Verdict::held) {
+            dropped.fetch_add(1, std::memory_order_relaxed);
+        }
+        return std::nullopt;
+    }
 };
 
 UdpDoorbell::UdpDoorbell(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -203,25 +264,18 @@ void UdpDoorbell::ring(ByteView message) {
 
 std::optional<Bytes> UdpDoorbell::next(MonoTime deadline) {
     for (;;) {
-        const auto ready = wait_fd(impl_->fd.get(), POLLIN, deadline);
-        if (!ready || !*ready) {
-            return std::nullopt;
+        if (auto held = impl_->limit.due(monotonic_now())) {
+            return held;
         }
-        Bytes message(max_message_bytes);
-        Address from;
-        from.size = sizeof from.storage;
-        auto* raw = reinterpret_cast<sockaddr*>(&from.storage);
-        const auto n = ::recvfrom(impl_->fd.get(), message.data(), message.size(), MSG_DONTWAIT,
-                                  raw, &from.size);
+        const auto until = std::min(deadline, impl_->limit.next_due());
+        const auto ready = wait_fd(impl_->fd.get(), POLLIN, until);
         const auto now = monotonic_now();
-        if (n >= 0 && impl_->limit.admit(key_of(from), now)) {
-            message.resize(static_cast<std::size_t>(n));
-            return message;
+        if (ready && *ready) {
+            if (auto message = impl_->receive(now)) {
+                return message;
+            }
         }
-        if (n >= 0) {
-            impl_->dropped.fetch_add(1, std::memory_order_relaxed);
-        }
-        if (now >= deadline) {
+        if (!ready || now >= deadline) {
             return std::nullopt;  // a flood must not keep us beyond the deadline
         }
     }

@@ -10,8 +10,10 @@
 namespace reeve::runtime {
 
 /// The doorbell as UDP datagrams. Addresses are "HOST:PORT" with a numeric IPv4 address or
-/// localhost, or "[IPV6]:PORT". Of each sender's address 20 messages a second are heeded, the rest
-/// is dropped: a flood costs this task time, never more. Longer messages than 512 bytes are cut.
+/// localhost, or "[IPV6]:PORT". Of each sender's address 20 messages a second are heeded; of the
+/// rest the last is told when there is room again, so that the end of a burst is always heard, and
+/// the others are dropped: a flood costs this task time, never more. Messages over 512 bytes are
+/// cut.
 class UdpDoorbell final : public env::Doorbell {
 public:
     static constexpr std::size_t max_message_bytes = 512;

@@ -65,6 +65,19 @@ TEST(Doorbell, AFloodIsDroppedAndCounted) {
     }));
 }
 
+TEST(Doorbell, TheEndOfABurstIsHeard) {
+    const auto a = bell("127.0.0.1:0");
+    const auto ringer = bell("127.0.0.1:0", {at(*a)});
+    for (int i = 0; i < 60; ++i) {
+        ringer->ring(as_bytes(std::to_string(i)));
+    }
+    std::string last;
+    while (auto message = a->next(in(seconds(1)))) {
+        last = as_text(*message);
+    }
+    EXPECT_EQ(last, "59");
+}
+
 TEST(Doorbell, LongMessagesAreCut) {
     const auto a = bell("127.0.0.1:0");
     sockaddr_in to{};
