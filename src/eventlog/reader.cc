@@ -46,6 +46,8 @@ LogReader::LogReader(LogReader&&) noexcept = default;
 LogReader& LogReader::operator=(LogReader&&) noexcept = default;
 LogReader::~LogReader() = default;
 
+void LogReader::set_tail(Tail tail) { tail_ = tail; }
+
 Result<LogReader> LogReader::open(env::FileSystem& files, std::string directory, ClusterId cluster,
                                   WriterId writer) {
     return LogReader(files, std::move(directory), cluster, std::move(writer));
@@ -214,8 +216,12 @@ Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPositi
         return std::optional<Batch>();
     }
     auto events = decode_batch(bytes, *verified, writer_);
-    if (!events) {
+    if (!events && events.error().code == Code::corrupt) {
         return corrupt(segment_of(position_), position_.end, events.error().message);
+    }
+    if (!events) {
+        return std::move(events).error().with(directory_ + "/" +
+                                              segment_name(segment_of(position_)));
     }
     Batch batch;
     batch.at = position_.end;
@@ -253,7 +259,7 @@ Result<std::optional<Batch>> LogReader::next(const std::optional<LogPosition>& l
                     position_.end,
                     why_ended.empty() ? "the log ends before its declared end" : why_ended);
             }
-            if (!limit && position_.incarnation.v != 0) {
+            if (!limit && tail_ == Tail::owners && position_.incarnation.v != 0) {
                 TRY(expect_end(why_ended));
             }
             return std::optional<Batch>();
@@ -266,26 +272,29 @@ Status LogReader::seek(const LogPosition& cursor) {
         return ok();
     }
     TRY(enter(segment_of(cursor)));
-    const Error changed{Code::conflict, directory_ + "/" + segment_name(segment_of(cursor)) +
-                                            ": the log is not the one that was read up to offset " +
-                                            std::to_string(cursor.end.v)};
     while (position_.end < cursor.end) {
         BatchHeader header;
         std::string why;
-        TRY_ASSIGN(auto bytes, window(batch_header_bytes, cursor.end.v));
+        TRY_ASSIGN(auto bytes, window(batch_header_bytes, UINT64_MAX));
         if (classify(bytes, uid_, &header, &why) != Found::batch) {
-            return changed;
+            return corrupt(segment_of(position_), position_.end,
+                           why.empty() ? "nothing, where a batch was read before" : why);
         }
-        TRY_ASSIGN(bytes, window(header.length, cursor.end.v));
+        TRY_ASSIGN(bytes, window(header.length, UINT64_MAX));
         const auto verified = verify_batch(bytes, uid_, position_);
         if (!verified) {
-            return changed;
+            return corrupt(segment_of(position_), position_.end, verified.error().message);
         }
         position_.end = Offset(position_.end.v + verified->length);
         position_.seq = Seq(verified->first_seq.v + verified->count - 1);
         position_.hash = sha256(bytes.first(verified->length));
     }
-    return position_ == cursor ? ok() : Status(changed);
+    if (position_ == cursor) {
+        return ok();
+    }
+    return Error{Code::conflict, directory_ + "/" + segment_name(segment_of(cursor)) +
+                                     ": the log is not the one that was read up to offset " +
+                                     std::to_string(cursor.end.v)};
 }
 
 }  // namespace reeve::eventlog

@@ -25,6 +25,10 @@ struct Batch {
     Bytes raw;  // the batch as it stands in the file
 };
 
+/// An owner syncs each batch before the next, so a later one proves damage before it. A mirror
+/// syncs many at once: after a power cut any of them may be missing, and they are pulled again.
+enum class Tail : std::uint8_t { owners, mirrors };
+
 /// Owned by one task. Keeps one file open.
 class LogReader {
 public:
@@ -38,9 +42,12 @@ public:
     /// The next batch, or nothing at the end: of `limit` when given, else of what is complete. Can
     /// be called again when the file has grown.
     Result<std::optional<Batch>> next(const std::optional<LogPosition>& limit);
-    /// Continues behind `cursor`. Code::conflict when the batch that ends there is another one now.
+    /// Continues behind `cursor`. Code::conflict when the batch that ends there is another one now;
+    /// corrupt when what was read before does not verify any more.
     Status seek(const LogPosition& cursor);
     const LogPosition& position() const { return position_; }
+    /// Who wrote what lies behind the last whole batch (owners, unless said).
+    void set_tail(Tail tail);
 
 private:
     LogReader(env::FileSystem& files, std::string directory, ClusterId cluster, WriterId writer);
@@ -60,6 +67,7 @@ private:
     WriterId writer_;
     LogPosition position_;
     std::uint64_t uid_ = 0;
+    Tail tail_ = Tail::owners;
     std::uint64_t stop_ = UINT64_MAX;  // where the next segment's header says that this one ends
     std::unique_ptr<env::File> file_;
     Bytes buffer_;

@@ -25,7 +25,7 @@ Result<std::string> leftover(env::FileSystem& files, const std::string& path, Of
 }  // namespace
 
 Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory,
-                             const ClusterId& cluster, const WriterId& writer) {
+                             const ClusterId& cluster, const WriterId& writer, Tail tail) {
     RecoveredLog out;
     auto entries = files.list(directory);
     if (!entries) {
@@ -53,6 +53,7 @@ Result<RecoveredLog> recover(env::FileSystem& files, const std::string& director
             continue;
         }
         TRY_ASSIGN(auto reader, LogReader::open(files, directory, cluster, writer));
+        reader.set_tail(tail);
         TRY(reader.seek(first_position(*header)));
         out.last_hlc = header->first_hlc;
         for (;;) {

@@ -7,6 +7,7 @@
 
 #include "env/file_system.h"
 #include "eventlog/format.h"
+#include "eventlog/reader.h"
 
 namespace reeve::eventlog {
 
@@ -20,6 +21,6 @@ struct RecoveredLog {
 /// declared; the next segment's header will exclude them. Code::corrupt when a seal contradicts its
 /// batches.
 Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory,
-                             const ClusterId& cluster, const WriterId& writer);
+                             const ClusterId& cluster, const WriterId& writer, Tail tail);
 
 }  // namespace reeve::eventlog

@@ -60,7 +60,8 @@ Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from,
 Result<eventlog::LogPosition> recovered_end(env::FileSystem& files, const std::string& directory,
                                             const eventlog::ClusterId& cluster,
                                             const WriterId& writer) {
-    TRY_ASSIGN(const auto log, eventlog::recover(files, directory, cluster, writer));
+    TRY_ASSIGN(const auto log,
+               eventlog::recover(files, directory, cluster, writer, eventlog::Tail::mirrors));
     return log.end;
 }
 

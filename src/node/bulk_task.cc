@@ -18,6 +18,7 @@ constexpr milliseconds inbox_interval{500};
 constexpr milliseconds follow_interval{2'000};
 constexpr milliseconds ship_again_interval{5'000};
 constexpr milliseconds sweep_interval{60'000};
+constexpr int deepest_scratch = 64;
 constexpr std::int64_t rest_ms = 1'000;  // a dropped file has not changed for this long
 constexpr std::uint64_t document_limit = 64 * 1024 + 1;
 constexpr std::size_t chunk_bytes = 1024 * 1024;
@@ -133,8 +134,8 @@ private:
         if (settled_once_) {
             return;
         }
-        settled_once_ = true;
-        auto taken = context_.share.inbox().taken(context_.config.writer);
+        const auto taken = context_.share.inbox().taken(context_.config.writer);
+        settled_once_ = taken.has_value();
         for (const auto& one : taken ? *taken : std::vector<share::Inbox::Taken>{}) {
             hand_over(one);
         }
@@ -361,15 +362,19 @@ private:
         });
     }
 
-    void remove_directory(const std::string& directory) {
+    /// The attempt's scratch directory with all that the command left in it; links are not
+    /// followed.
+    void remove_directory(const std::string& directory, int depth = 0) {
         auto& files = context_.env.files;
         auto entries = files.list(directory);
         for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
+            const auto path = directory + "/" + entry.name;
             if (entry.kind != env::FileKind::directory) {
-                static_cast<void>(files.remove(directory + "/" + entry.name).has_value());
+                static_cast<void>(files.remove(path).has_value());
+            } else if (depth < deepest_scratch) {
+                remove_directory(path, depth + 1);
             }
         }
-        // A directory that the command made inside stays, and with it this one.
         static_cast<void>(files.remove_dir(directory).has_value());
     }
 

@@ -175,7 +175,9 @@ void Loop::on_notices(const Noticed& noticed) {
     for (const auto& notice : noticed.notices) {
         env_.telemetry.log(env::Level::warning, "mirror",
                            notice.kind + " " + notice.subject + ": " + notice.detail);
-        append(events::Observation{notice.kind, notice.subject, notice.detail});
+        if (!in_trouble_) {
+            append(events::Observation{notice.kind, notice.subject, notice.detail});
+        }
         if (notice.kind == mirror::rolled_back) {
             rolled_back_at_ = now_;
         }

@@ -12,10 +12,13 @@ bool in_file(const env::ExecStream& stream) { return !stream.file.empty(); }
 
 }  // namespace
 
+// Of every job that is not over: the others may have gone on with one that this node still has to
+// end.
 void Loop::load_own_attempts() {
     auto view = snapshot();
     std::vector<JobId> open;
-    for (const auto index : {projection::IndexClass::running, projection::IndexClass::lost}) {
+    using enum projection::IndexClass;
+    for (const auto index : {pending, timed, after, running, decide, lost}) {
         view.index(index, [&](const projection::IndexEntry& entry) {
             open.push_back(entry.job);
             return true;

@@ -115,8 +115,9 @@ bool Loop::all_caught_up() const {
     for (const auto& [writer, log] : remote_) {
         const auto cursor = projection_.cut().find(writer);
         const Seq folded = cursor == projection_.cut().end() ? Seq(0) : cursor->second.position.seq;
-        if (log.head && (!log.caught_up || folded < log.mirrored.seq)) {
-            return false;
+        const bool behind = log.head && (!log.caught_up || folded < log.mirrored.seq);
+        if (behind || !log.error.empty()) {
+            return false;  // also a log that cannot be read at all may hold a start
         }
     }
     return true;

@@ -106,8 +106,8 @@ Status Node::open_projection() {
 Status Node::open_log() {
     auto& files = services_.env.files;
     const std::string directory = config_.log_root() + "/" + config_.writer.v;
-    TRY_ASSIGN(const auto recovered,
-               eventlog::recover(files, directory, config_.cluster, config_.writer));
+    TRY_ASSIGN(const auto recovered, eventlog::recover(files, directory, config_.cluster,
+                                                       config_.writer, eventlog::Tail::owners));
     for (const auto& warning : recovered.warnings) {
         services_.env.telemetry.log(env::Level::warning, "log", warning);
     }

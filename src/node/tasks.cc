@@ -50,7 +50,7 @@ void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) 
     auto slot = state.pusher.push(state.want->accepted, state.want->hlc, heartbeat);
     auto notices = state.pusher.take_notices();
     if (!notices.empty()) {
-        tell_loop(context, Noticed{std::move(notices)});
+        insist(context, Noticed{std::move(notices)});
     }
     if (!slot) {
         if (slot.error().code == Code::replaced) {
@@ -129,7 +129,7 @@ void pull_task(TaskContext context) {
         auto round = identity ? puller.round() : Result<RemoteLogs>(std::move(identity).error());
         auto notices = puller.take_notices();
         if (!notices.empty()) {
-            tell_loop(context, Noticed{std::move(notices)});
+            insist(context, Noticed{std::move(notices)});
         }
         if (!round) {
             tell_loop(context, ShareAway{"pull", round.error().message});
@@ -145,7 +145,7 @@ void pull_task(TaskContext context) {
         if (barrier) {
             BarrierLogs answer{*barrier, true, "", *round};
             for (const auto& [writer, log] : *round) {
-                if (log.head && !log.caught_up) {
+                if ((log.head && !log.caught_up) || !log.error.empty()) {
                     answer.complete = false;
                     answer.reason = writer.v + " is not read to its head" +
                                     (log.error.empty() ? "" : ": " + log.error);

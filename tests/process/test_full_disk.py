@@ -17,6 +17,21 @@ def small_disk(path):
     return done.returncode == 0
 
 
+class NodeOnDisk(SingleNode):
+    """Its state lies on a disk of its own."""
+
+    def __init__(self, disk, *words, **more):
+        self.disk = disk
+        super().__init__(*words, **more)
+        config = self.config("nova")
+        lines = [f'state = "{disk}/state"' if line.startswith("state ") else line
+                 for line in config.read_text().splitlines()]
+        config.write_text("\n".join(lines))
+
+    def state(self, node, role="worker"):
+        return self.disk / "state" / f"{node}.{role}"
+
+
 class FullDisk(ClusterCase):
     @classmethod
     def make_cluster(cls, directory):
@@ -24,11 +39,7 @@ class FullDisk(ClusterCase):
         if not small_disk(cls.disk):
             raise unittest.SkipTest("a small file system cannot be mounted here (needs root)")
         cls.addClassCleanup(lambda: subprocess.run(["umount", "-l", str(cls.disk)], check=False))
-        cluster = SingleNode(BINARIES, directory, nodes=("nova",), slots=2)
-        config = cluster.config("nova")
-        lines = [f'state = "{cls.disk}/state"' if line.startswith("state ") else line
-                 for line in config.read_text().splitlines()]
-        config.write_text("\n".join(lines))
+        cluster = NodeOnDisk(cls.disk, BINARIES, directory, nodes=("nova",), slots=2)
         cluster.start("nova")
         cluster.wait_serving("nova")
         return cluster
@@ -61,7 +72,7 @@ class FullDisk(ClusterCase):
         self.assertEqual(self.logs(long), "whole\n")
         self.assertEqual(marks.read_text(), "run\n")
         self.assertEqual(self.cluster.run("submit", "--wait", "--", "/bin/true").returncode, 0)
-        state = self.disk / "state" / "nova.worker"
+        state = self.cluster.state("nova")
         self.cluster.replay("verify", "--against", state)
         self.assertEqual(self.cluster.run("log", "verify", state).returncode, 0)
 
