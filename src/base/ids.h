@@ -74,6 +74,9 @@ struct AttemptId {
     static Result<AttemptId> parse(std::string_view text);
 };
 
+/// The greatest attempt that has a name.
+constexpr AttemptNo greatest_attempt{999'999};
+
 /// Which event, in which log: the total order that breaks ties, (hlc, writer, seq).
 struct EventStamp {
     Hlc hlc;

@@ -123,6 +123,9 @@ std::vector<DutyAction> duties_for(const JobId& job, const projection::JobRow& r
                                    const queue::JobSpec& spec, const DutyView& view) {
     Duty duty{job, row, spec, view, projection::situation_of(row, projection::rules_of(spec)), {}};
     const auto& now = duty.now;
+    if (now.attempt >= greatest_attempt) {
+        return {};  // what would follow has no name; only a foreign log comes here
+    }
     duty.deadline();
     if (!duty.out.empty()) {
         return std::move(duty.out);

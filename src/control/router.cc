@@ -104,25 +104,7 @@ std::string exclusion(const queue::JobSpec& spec, const Candidate& c, const Timi
     if (c.slots == 0) {
         return "has no slots";
     }
-    for (const auto& role : spec.requires_.roles) {
-        if (!has(c.roles, role)) {
-            return "lacks role " + role;
-        }
-    }
-    for (const auto& [key, value] : spec.requires_.labels) {
-        if (!has(c.labels, key + "=" + value)) {
-            return "label " + key + "=" + value + " missing";
-        }
-    }
-    if (spec.requires_.cpus > c.cpus) {
-        return "needs " + std::to_string(spec.requires_.cpus) + " cpus, has " +
-               std::to_string(c.cpus);
-    }
-    if (spec.requires_.memory_mb > c.memory_mb) {
-        return "needs " + std::to_string(spec.requires_.memory_mb) + " MiB memory, has " +
-               std::to_string(c.memory_mb);
-    }
-    return "";
+    return unfit(spec, c);
 }
 
 events::OfferScore score(const queue::JobSpec& spec, const Candidate& c, const Known& known,
@@ -231,6 +213,28 @@ std::vector<events::OfferScore> rank(const JobId& job, const queue::JobSpec& spe
         in.resize(offer_candidates);
     }
     return in;
+}
+
+std::string unfit(const queue::JobSpec& spec, const Candidate& c) {
+    for (const auto& role : spec.requires_.roles) {
+        if (!has(c.roles, role)) {
+            return "lacks role " + role;
+        }
+    }
+    for (const auto& [key, value] : spec.requires_.labels) {
+        if (!has(c.labels, key + "=" + value)) {
+            return "label " + key + "=" + value + " missing";
+        }
+    }
+    if (spec.requires_.cpus > c.cpus) {
+        return "needs " + std::to_string(spec.requires_.cpus) + " cpus, has " +
+               std::to_string(c.cpus);
+    }
+    if (spec.requires_.memory_mb > c.memory_mb) {
+        return "needs " + std::to_string(spec.requires_.memory_mb) + " MiB memory, has " +
+               std::to_string(c.memory_mb);
+    }
+    return "";
 }
 
 bool nobody_eligible(const std::vector<events::OfferScore>& scores) {

@@ -58,6 +58,9 @@ std::vector<events::OfferScore> rank(const JobId& job, const queue::JobSpec& spe
                                      const RoutingStats& stats, const RouterPolicy& policy,
                                      const Timing& timing, WallTime now);
 
+/// Why the node can never run the job, whatever happens there: what it lacks. Empty: it can.
+std::string unfit(const queue::JobSpec& spec, const Candidate& candidate);
+
 /// True when no candidate is eligible.
 bool nobody_eligible(const std::vector<events::OfferScore>& scores);
 /// The one reason why a job that cannot be placed is not placed: the commonest, ties by node name.

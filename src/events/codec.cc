@@ -43,10 +43,17 @@ bool fixed(std::array<std::uint8_t, N>& to, const Raw* from) {
     return true;
 }
 
+bool valid(AttemptNo attempt) { return attempt.v > 0 && attempt <= greatest_attempt; }
+
+template <typename T>
+concept OfAttempt = requires(const T& e) {
+    { e.attempt } -> std::convertible_to<AttemptId>;
+};
+
 template <typename Table>
 bool attempt(AttemptId& to, const Table& t) {
     to.attempt = AttemptNo(t.attempt());
-    return fixed(to.job.bytes, t.job()) && to.attempt.v > 0;
+    return fixed(to.job.bytes, t.job()) && valid(to.attempt);
 }
 
 Made<void> put(Builder& b, const NodeStarted& e) {
@@ -354,6 +361,20 @@ std::string type_name(std::uint16_t type) {
 
 Result<Bytes> encode(Hlc hlc, const Payload& payload) {
     CHECK(!std::holds_alternative<Unknown>(payload));
+    const bool nameable = std::visit(
+        []<typename T>(const T& e) {
+            if constexpr (OfAttempt<T>) {
+                return valid(e.attempt.attempt);
+            } else {
+                return true;
+            }
+        },
+        payload);
+    if (!nameable) {
+        return Error{Code::invalid, "an attempt of " + type_name(type_id(payload)) +
+                                        " that has no name: 1 to " +
+                                        std::to_string(greatest_attempt.v)};
+    }
     Builder builder(1024);
     const auto body = std::visit([&](const auto& value) { return put(builder, value); }, payload);
     const auto type = static_cast<fbs::Payload>(type_id(payload));

@@ -19,6 +19,7 @@ constexpr milliseconds follow_interval{2'000};
 constexpr milliseconds ship_again_interval{5'000};
 constexpr milliseconds sweep_interval{60'000};
 constexpr int deepest_scratch = 64;
+const std::string shipped_mark = "/shipped";
 constexpr std::int64_t rest_ms = 1'000;  // a dropped file has not changed for this long
 constexpr std::uint64_t document_limit = 64 * 1024 + 1;
 constexpr std::size_t chunk_bytes = 1024 * 1024;
@@ -108,7 +109,8 @@ private:
     }
     void on(ForgetAttempt& m) {
         following_.erase(m.attempt);
-        remove_directory(compute::attempt_directory(context_.config.run_root(), m.attempt));
+        std::erase_if(spooled_, [&](const auto& one) { return one.finished.attempt == m.attempt; });
+        remove_scratch(compute::attempt_directory(context_.config.run_root(), m.attempt));
     }
     void on(ShipOutput& m) {
         const bool complete = ship(m);
@@ -258,9 +260,11 @@ private:
                                     {"missing_outputs", missing_},
                                     {"cut_outputs", cut_}};
         const auto text = result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
-        return context_.share.objects()
-            .put(following.prefix + "/result.json", as_bytes(text))
-            .has_value();
+        const bool put = context_.share.objects()
+                             .put(following.prefix + "/result.json", as_bytes(text))
+                             .has_value();
+        // From here on the directory holds nothing that is still wanted: it is not shipped again.
+        return put && context_.env.files.replace_file(m.directory + shipped_mark, {}, true);
     }
 
     /// Declared outputs. One that the command did not write, or that is larger than what is copied
@@ -300,6 +304,10 @@ private:
 
     void sweep(const AttemptId& attempt) {
         const auto directory = compute::attempt_directory(context_.config.run_root(), attempt);
+        if (context_.env.files.info(directory + shipped_mark)) {
+            remove_scratch(directory);
+            return;
+        }
         const bool spooled = std::any_of(spooled_.begin(), spooled_.end(), [&](const auto& one) {
             return one.finished.attempt == attempt;
         });
@@ -310,7 +318,7 @@ private:
         if (ended->out_in_file || ended->err_in_file || !ended->outputs.empty()) {
             spooled_.push_back(std::move(*ended));
         } else {
-            remove_directory(directory);
+            remove_scratch(directory);
         }
     }
 
@@ -357,9 +365,19 @@ private:
             if (!ship(m)) {
                 return false;
             }
-            remove_directory(m.directory);
+            remove_scratch(m.directory);
             return true;
         });
+    }
+
+    /// The mark goes last: while anything is left, it says that it need not be shipped.
+    void remove_scratch(const std::string& directory) {
+        remove_directory(directory);
+        const auto left = context_.env.files.list(directory);
+        if (left && left->size() == 1 && "/" + left->front().name == shipped_mark) {
+            static_cast<void>(context_.env.files.remove(directory + shipped_mark).has_value());
+            static_cast<void>(context_.env.files.remove_dir(directory).has_value());
+        }
     }
 
     /// The attempt's scratch directory with all that the command left in it; links are not
@@ -369,6 +387,9 @@ private:
         auto entries = files.list(directory);
         for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
             const auto path = directory + "/" + entry.name;
+            if (depth == 0 && "/" + entry.name == shipped_mark) {
+                continue;
+            }
             if (entry.kind != env::FileKind::directory) {
                 static_cast<void>(files.remove(path).has_value());
             } else if (depth < deepest_scratch) {

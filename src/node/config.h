@@ -35,6 +35,8 @@ struct NodeConfig {
 
     std::string log_root() const { return state_directory + "/log"; }
     std::string run_root() const { return state_directory + "/run"; }
+    /// Present: the share was seen rolled back, and not every writer has been heard since.
+    std::string rollback_file() const { return state_directory + "/share.rolled_back"; }
     /// Present: the view could not be written, and is built again at the next start.
     std::string rebuild_file() const { return state_directory + "/projection.rebuild"; }
     /// The boot of the machine whose interrupted attempts all stand in the log.

@@ -11,6 +11,7 @@ constexpr std::size_t spec_cache_limit = 8192;
 constexpr std::size_t fold_group_events = 4096;
 constexpr milliseconds own_claim_scan_interval{60'000};
 constexpr milliseconds status_interval{2'000};
+constexpr milliseconds fold_again_after{5'000};
 constexpr milliseconds try_again_after{1'000};  // a full disk is not hammered
 constexpr std::string_view trouble_reply =
     R"({"schema":"reeve.reply/v1","ok":false,"error":{"code":"unavailable","exit":8,)"
@@ -48,6 +49,9 @@ int Loop::run() {
         env_.telemetry.log(env::Level::error, "loop", caught.error().message);
         return exit_failed;
     }
+    if (env_.files.info(config_.rollback_file())) {
+        rolled_back_at_ = now_;
+    }
     events::NodeStarted started;
     started.node = config_.node;
     started.incarnation = writer_->position().incarnation;
@@ -59,6 +63,7 @@ int Loop::run() {
     started.memory_mb = config_.memory_mb;
     started.version = config_.version;
     started.heartbeat_ms = config_.heartbeat().count();
+    fold_local_mirrors();
     announcement_ = started;
     append(std::move(started));
     commit();
@@ -90,6 +95,7 @@ void Loop::turn() {
     if (in_trouble_ && now_ >= try_again_) {
         leave_trouble();
     }
+    notice_silence();
     for (auto& message : messages) {
         if (!in_trouble_ || harmless_in_trouble(message)) {
             handle(std::move(message));
@@ -101,6 +107,7 @@ void Loop::turn() {
         fold_mirrors();
         serve_deferred();
         settle();
+        tell_kept_outcomes();
     }
     if (!stopping_ && !in_trouble_) {
         offer();
@@ -124,6 +131,9 @@ MonoTime Loop::next_wake() const {
     for (const auto& waiter : waiters_) {
         wake = std::min(wake, waiter.deadline);
     }
+    if (in_trouble_) {
+        return wake;
+    }
     for (const auto& one : deferred_) {
         wake = std::min(wake, one.deadline);
     }
@@ -143,15 +153,16 @@ void Loop::handle(LoopMessage message) {
         void operator()(env::SupervisorMessage& m) { loop.on_supervisor(m); }
         void operator()(LogsRead& m) { loop.on_logs(m.logs, m.at); }
         void operator()(ShareAway& m) {
-            if (loop.share_ok_) {
+            if (loop.share_ok()) {
                 loop.env_.telemetry.log(env::Level::warning, "share", m.task + ": " + m.reason);
             }
-            loop.share_ok_ = false;
+            (m.task == "push" ? loop.push_ok_ : loop.pull_ok_) = false;
             loop.share_heard_ = true;
         }
         void operator()(Pushed& m) {
             loop.shared_seq_ = m.slot.last_seq;
             loop.last_push_ = m.at;
+            loop.push_ok_ = true;
         }
         void operator()(ClaimAnswer& m) { loop.on_claim(m); }
         void operator()(OwnClaims& m) { loop.on_own_claims(m); }
@@ -179,7 +190,7 @@ void Loop::on_notices(const Noticed& noticed) {
             append(events::Observation{notice.kind, notice.subject, notice.detail});
         }
         if (notice.kind == mirror::rolled_back) {
-            rolled_back_at_ = now_;
+            remember_rollback();
         }
     }
 }
@@ -215,15 +226,41 @@ Status Loop::catch_up_own_log() {
     return ok();
 }
 
+// What the mirrors hold is known before anything is concluded about own attempts: the submission of
+// a job that was started here stands in another writer's log.
+void Loop::fold_local_mirrors() {
+    const auto entries = env_.files.list(config_.log_root());
+    for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
+        const WriterId writer(entry.name);
+        if (entry.kind != env::FileKind::directory || !valid_writer_name(entry.name) ||
+            writer == config_.writer) {
+            continue;
+        }
+        const auto directory = config_.log_root() + "/" + writer.v;
+        const auto log = eventlog::recover(env_.files, directory, config_.cluster, writer,
+                                           eventlog::Tail::mirrors);
+        mirror::RemoteLog remote;
+        remote.mirrored = log ? log->end : eventlog::LogPosition{};
+        const auto folded = log ? fold_mirror(writer, remote) : Status(log.error());
+        if (!folded) {
+            readers_.erase(writer);
+            env_.telemetry.log(env::Level::warning, "loop",
+                               "mirror of " + writer.v + ": " + folded.error().message);
+        }
+    }
+}
+
 void Loop::fold_mirrors() {
     for (const auto& [writer, remote] : remote_) {
         const auto cursor = projection_.cut().find(writer);
         const Seq folded = cursor == projection_.cut().end() ? Seq(0) : cursor->second.position.seq;
-        if (folded >= remote.mirrored.seq) {
+        const auto again = fold_again_.find(writer);
+        if (folded >= remote.mirrored.seq || (again != fold_again_.end() && now_ < again->second)) {
             continue;
         }
         if (auto done = fold_mirror(writer, remote); !done) {
             readers_.erase(writer);
+            fold_again_[writer] = now_ + fold_again_after;
             if (done.error().code == Code::full) {
                 enter_trouble("projection: " + done.error().message);
                 return;
@@ -315,10 +352,13 @@ void Loop::commit() {
         auto applied = projection_.apply(std::span(&input, 1));
         if (applied) {
             note_changed(*applied);
+        } else if (applied.error().code == Code::conflict) {
+            // An earlier batch is not folded yet: the log holds both.
+            if (auto caught = catch_up_own_log(); !caught) {
+                view_failed(caught.error());
+            }
         } else {
-            view_failed(
-                applied
-                    .error());  // the log is the truth and holds the events: they are folded later
+            view_failed(applied.error());  // the log is the truth and holds the events
         }
     }
     if (!appended) {
@@ -407,7 +447,9 @@ void Loop::leave_trouble() {
     own_.clear();
     load_own_attempts();
     next_scan_ = now_;
-    static_cast<void>(links_.bulk.push(DoDuties{duties_on_}).has_value());
+    tell_duties_ = true;
+    next_health_ = now_;  // the first thing that is tried: while it fails, nothing is claimed
+    health_since_ = MonoTime{};
     if (links_.supervisor != nullptr) {
         links_.supervisor->reconnect();
     }
@@ -426,7 +468,7 @@ void Loop::answer_shared() {
         links_.control.reply(waiter->request, as_bytes(reply));
         waiter = waiters_.erase(waiter);
     }
-    if (now_ >= next_scan_ && share_ok_) {
+    if (now_ >= next_scan_ && share_ok()) {
         next_scan_ = now_ + own_claim_scan_interval;
         static_cast<void>(links_.claims.push(ListOwn{}).has_value());
     }
@@ -446,14 +488,13 @@ const queue::JobSpec* Loop::spec_of(const JobId& job, const projection::JobRow& 
     if (found != specs_.end() && found->second.hash == hash) {
         return &found->second.spec;
     }
-    auto spec = queue::parse_canonical(submission->document);
-    if (!spec) {
-        return nullptr;
-    }
+    // One that does not parse (of a foreign log, or of an older door) is never run, but it can be
+    // cancelled, and what it has started ends: an empty argv marks it.
+    auto spec = queue::parse_canonical(submission->document).value_or(queue::JobSpec{});
     if (specs_.size() >= spec_cache_limit) {
         specs_.clear();
     }
-    return &specs_.insert_or_assign(job, KnownSpec{hash, std::move(*spec)}).first->second.spec;
+    return &specs_.insert_or_assign(job, KnownSpec{hash, std::move(spec)}).first->second.spec;
 }
 
 }  // namespace reeve::node

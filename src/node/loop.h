@@ -70,6 +70,7 @@ private:
     // --- turn (loop.cc)
     void turn();
     void handle(LoopMessage message);
+    void fold_local_mirrors();
     void fold_mirrors();
     Status fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote);
     Status catch_up_own_log();
@@ -124,6 +125,9 @@ private:
     void start_durable(const AttemptId& attempt);
     void start_exec(const AttemptId& attempt);
     void settle();
+    bool owes_a_word();
+    void tell_kept_outcomes();
+    bool fenced() const;
     bool settle_unknown(const AttemptId& attempt, bool heard);
     void end_unknown(const AttemptId& attempt, events::Payload payload);
     bool gone_on_without(const AttemptId& attempt);
@@ -144,6 +148,7 @@ private:
                                               const queue::JobSpec& spec, Line& line);
     std::vector<control::Choice> line(const projection::Snapshot& view);
     std::vector<JobId> jobs_in_line(const projection::Snapshot& view);
+    control::Candidate own_candidate() const;
     bool past_deadline(const queue::JobSpec& spec) const;
     bool has_own_word(const std::optional<projection::JobRow>& row, const AttemptId& attempt) const;
     void pursue();
@@ -166,6 +171,11 @@ private:
     milliseconds silent_for(const WriterId& writer) const;
     bool coordinator_live() const;
     bool another_publishes() const;
+    bool share_ok() const;
+    void notice_silence();
+    void remember_rollback();
+    void forget_rollback();
+    bool any_behind() const;
     bool does_duties() const;
     bool all_caught_up() const;
     bool all_heard_since(MonoTime moment) const;
@@ -179,7 +189,11 @@ private:
         bool durable = false;   // its JobStarted is: before that nothing may run (I3)
         bool asked = false;     // the supervisor has been asked to run it, or runs it
         bool stopping = false;  // TERM was asked for
-        bool ended = false;     // its outcome is on the way into the log
+        bool told = false;      // its JobFinished is on the way into the log
+        std::optional<events::JobFinished>
+            finished{};  // while its output is on the way to the share
+        MonoTime ships_since{};
+        bool ended = false;  // its outcome is on the way into the log
     };
     struct SharedWaiter {  // a reply that waits until HEAD covers `seq`
         Seq seq;
@@ -230,9 +244,11 @@ private:
     bool in_trouble_ = false;                          // the own disk takes nothing
     MonoTime try_again_;                               // then: not before this
     Seq shared_seq_;
-    bool share_ok_ = false;
+    bool pull_ok_ = false;      // the logs can be read
+    bool push_ok_ = true;       // the own one can be shared
     bool share_heard_ = false;  // a task has reached it, or failed to
     std::map<WriterId, eventlog::LogReader> readers_;
+    std::map<WriterId, MonoTime> fold_again_;  // of logs that do not verify: not before
     std::map<WriterId, projection::NodeRow> nodes_;
     std::map<std::string, projection::SwitchRow> switches_;
     control::RoutingStats stats_;
@@ -247,8 +263,9 @@ private:
 
     std::map<AttemptId, OwnAttempt> own_;
     bool supervisor_ready_ = false;
-    std::set<AttemptId> to_settle_;  // own ones that the supervisor knows nothing of
-    bool settle_reboot_ = false;     // a hello came: the boot is remembered when all is settled
+    std::vector<env::ExecOutcome> kept_outcomes_;  // of jobs that have not arrived here
+    std::set<AttemptId> to_settle_;                // own ones that the supervisor knows nothing of
+    bool settle_reboot_ = false;  // a hello came: the boot is remembered when all is settled
     MonoTime settle_again_;
     std::set<AttemptId> claims_in_flight_;
     std::map<AttemptId, Pursuit> pursued_;
@@ -256,6 +273,8 @@ private:
     std::map<AttemptId, std::uint32_t> passed_over_;
     std::map<AttemptId, MonoTime> first_seen_;  // pending without an offer since
     std::map<AttemptId, MonoTime> offered_;
+    std::map<JobId, MonoTime> unplaceable_;  // that no node can run, as of then
+    std::set<JobId> unfit_;                  // that this node can never run
     std::map<AttemptId, MonoTime> inspected_;
     std::map<JobId, KnownSpec> specs_;  // parsed documents, bounded
     std::set<std::string> rejected_recently_;
@@ -263,7 +282,10 @@ private:
     MonoTime next_duty_scan_;
     MonoTime next_status_;
     MonoTime next_health_;
-    std::string health_state_;
+    std::string health_state_;  // as last told
+    std::string health_seen_;
+    MonoTime health_since_;
+    bool tell_duties_ = false;  // the bulk task has not been told
     bool duties_on_ = false;
     bool clock_ok_ = true;
 };

@@ -7,6 +7,7 @@ namespace reeve::node {
 namespace {
 
 constexpr milliseconds settle_again_after{1'000};
+constexpr milliseconds ship_patience{15'000};
 
 bool in_file(const env::ExecStream& stream) { return !stream.file.empty(); }
 
@@ -103,6 +104,10 @@ void Loop::start_exec(const AttemptId& attempt) {
         links_.supervisor == nullptr) {
         return;  // after the next hello every own attempt is looked at again
     }
+    if (own->second.spec.stop_on_partition && fenced()) {
+        to_settle_.insert(attempt);  // it would be stopped at once
+        return;
+    }
     const compute::ExecDefaults defaults{config_.run_root(), config_.environment, config_.node};
     const auto plan = compute::make_plan(attempt, own->second.spec, defaults);
     if (local_claim(attempt) == compute::LocalClaim::absent) {
@@ -136,7 +141,7 @@ void Loop::on_supervisor(const env::SupervisorMessage& message) {
             env::Level::warning, "compute",
             "supervisor refused " + refused->attempt.text() + ": " + refused->reason);
         to_settle_.insert(refused->attempt);
-        settle();
+        settle_again_ = now_ + settle_again_after;
     } else {
         supervisor_ready_ = false;
         for (auto& [attempt, own] : own_) {
@@ -163,7 +168,6 @@ void Loop::on_hello(const env::SupervisorHello& hello) {
         }
     }
     settle_reboot_ = true;
-    settle();
     stop_cancelled(jobs);
     dirty_ = true;
 }
@@ -176,17 +180,38 @@ void Loop::settle() {
     }
     const bool heard = share_heard_ || now_ - last_round_ > first_word_patience;
     for (const auto& attempt : std::exchange(to_settle_, {})) {
-        if (!settle_unknown(attempt, heard)) {
+        // Killing what is left takes time: one in a turn.
+        if (now_ < settle_again_ || !settle_unknown(attempt, heard)) {
             to_settle_.insert(attempt);
         }
     }
-    if (settle_reboot_ && to_settle_.empty()) {
-        settle_reboot_ = false;
-        then([this] {
-            rebooted_ = false;
-            remember_boot();
-        });
+    if (!settle_reboot_ || !to_settle_.empty()) {
+        return;
     }
+    if (rebooted_ && owes_a_word()) {
+        settle_again_ = now_ + settle_again_after;  // its submission has not arrived
+        return;
+    }
+    settle_reboot_ = false;
+    then([this] {
+        rebooted_ = false;
+        remember_boot();
+    });
+}
+
+/// Whether the own log says that an attempt was started here of which nothing else is known yet.
+bool Loop::owes_a_word() {
+    bool owes = false;
+    snapshot().jobs(true, [&](const JobId& job, const projection::JobRow& row) {
+        for (const auto& [k, attempt] : row.attempts) {
+            const auto mark = attempt.starts.find(config_.writer);
+            owes = owes || (mark != attempt.starts.end() && mark->second.started &&
+                            !mark->second.released && attempt.unresolved() &&
+                            !own_.contains(AttemptId{job, k}));
+        }
+        return !owes;
+    });
+    return owes;
 }
 
 /// The boot is remembered when all that it interrupted stands in the log, not before.
@@ -209,9 +234,13 @@ bool Loop::settle_unknown(const AttemptId& attempt, bool heard) {
         if (!heard) {
             return false;
         }
-        if (!gone_on_without(attempt) || !win_void(attempt)) {
+        if (!gone_on_without(attempt)) {
             start_exec(attempt);
             return true;
+        }
+        if (!win_void(attempt)) {
+            settle_again_ = now_ + settle_again_after;
+            return false;
         }
         verdict = compute::Verdict::release;
     }
@@ -220,6 +249,7 @@ bool Loop::settle_unknown(const AttemptId& attempt, bool heard) {
         return true;
     }
     const auto killed = links_.supervisor->kill_strays(attempt);
+    settle_again_ = now_ + milliseconds(1);
     if (!killed) {
         // Only when nothing of it runs any more may its owner say so.
         env_.telemetry.log(env::Level::error, "compute",
@@ -259,27 +289,35 @@ bool Loop::win_void(const AttemptId& attempt) {
 }
 
 void Loop::on_outcome(const env::ExecOutcome& outcome) {
-    adopt(outcome.attempt);
-    const auto own = own_.find(outcome.attempt);
-    if (own == own_.end()) {
+    if (!adopt(outcome.attempt)) {
+        const auto row = snapshot().job(outcome.attempt.job);
+        const auto* known = row ? row->attempt(outcome.attempt.attempt) : nullptr;
+        const bool started = known != nullptr && known->starts.contains(config_.writer);
+        if (started && !known->finished && row->submission() == nullptr) {
+            kept_outcomes_.push_back(outcome);  // its submission has not arrived: looked at again
+            return;
+        }
         // It stands in the log already, or is none of ours: the supervisor may forget it.
         static_cast<void>(links_.supervisor->acknowledge(outcome.number).has_value());
         return;
     }
-    if (own->second.ended) {
+    auto& own = own_.at(outcome.attempt);
+    if (own.ended) {
         return;
     }
-    own->second.ended = true;
+    own.ended = true;
     auto finished = compute::make_finished(outcome, config_.node);
-    if (!in_file(outcome.out) && !in_file(outcome.err) && own->second.spec.outputs.empty()) {
+    if (!in_file(outcome.out) && !in_file(outcome.err) && own.spec.outputs.empty()) {
         on_shipped(Shipped{std::move(finished), true});
         return;
     }
+    own.ships_since = now_;
+    own.finished = finished;
     ShipOutput ship{finished,
                     compute::attempt_directory(config_.run_root(), outcome.attempt),
-                    own->second.spec.cwd,
-                    own->second.spec.outputs,
-                    own->second.submitted_ms,
+                    own.spec.cwd,
+                    own.spec.outputs,
+                    own.submitted_ms,
                     in_file(outcome.out),
                     in_file(outcome.err)};
     if (!links_.bulk.push(std::move(ship))) {
@@ -287,11 +325,31 @@ void Loop::on_outcome(const env::ExecOutcome& outcome) {
     }
 }
 
+/// Outcomes whose job was not known yet.
+void Loop::tell_kept_outcomes() {
+    for (const auto& outcome : std::exchange(kept_outcomes_, {})) {
+        on_outcome(outcome);
+    }
+    // An outcome does not wait for a share that takes no output: that is spooled (I11).
+    std::vector<events::JobFinished> stuck;
+    for (const auto& [attempt, own] : own_) {
+        if (own.finished && now_ - own.ships_since > ship_patience) {
+            stuck.push_back(*own.finished);
+        }
+    }
+    for (auto& finished : stuck) {
+        on_shipped(Shipped{std::move(finished), false});
+    }
+}
+
 void Loop::on_shipped(const Shipped& shipped) {
     const AttemptId attempt = shipped.finished.attempt;
-    if (!own_.contains(attempt)) {
+    const auto own = own_.find(attempt);
+    if (own == own_.end() || own->second.told) {
         return;
     }
+    own->second.told = true;
+    own->second.finished.reset();
     const std::uint64_t number = shipped.finished.supervisor_number;
     append(shipped.finished);
     then([this, attempt, number, complete = shipped.complete] {
@@ -332,9 +390,10 @@ void Loop::stop_cancelled(const std::set<JobId>& changed) {
 
 // A node that cannot show life stops what must not run twice; others declare it dead only after
 // twice that time (I2, I11).
+bool Loop::fenced() const { return now_ - last_push_ >= config_.timing.fence(config_.heartbeat()); }
+
 void Loop::fence() {
-    if (now_ - last_push_ < config_.timing.fence(config_.heartbeat()) ||
-        links_.supervisor == nullptr) {
+    if (!fenced() || links_.supervisor == nullptr) {
         return;
     }
     for (auto& [attempt, own] : own_) {

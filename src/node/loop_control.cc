@@ -26,7 +26,7 @@ void Loop::on_request(const env::ControlRequest& request) { serve(request, round
 void Loop::serve(const env::ControlRequest& request, int rounds_left) {
     missed_job_ = false;
     const auto now = answer(request);
-    if (missed_job_ && rounds_left > 0 && share_ok_ && deferred_.size() < deferred_limit) {
+    if (missed_job_ && rounds_left > 0 && share_ok() && deferred_.size() < deferred_limit) {
         deferred_.push_back({request, rounds_left, now_ + deferred_patience});
         static_cast<void>(links_.pull.push(LookNow{}).has_value());
         return;

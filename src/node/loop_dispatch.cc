@@ -12,7 +12,8 @@ constexpr milliseconds offer_patience{
     250};  // how long a worker waits for a live coordinator's offer
 constexpr milliseconds pursue_again{500};
 constexpr milliseconds stats_age{1000};
-constexpr std::size_t line_scan_limit = 512;  // jobs looked at for one window
+constexpr std::size_t line_scan_limit = 128;  // jobs that fit, looked at for one window
+constexpr std::size_t unfit_limit = 200'000;
 constexpr std::size_t passed_over_limit = 4096;
 
 std::string drain_switch(const NodeId& node) { return "drain/" + node.v; }
@@ -64,7 +65,7 @@ bool Loop::may_claim(std::string* why) const {
         }
         return false;
     };
-    if (!share_ok_) {
+    if (!share_ok()) {
         return no("the share is away");
     }
     if (!all_caught_up()) {
@@ -73,7 +74,7 @@ bool Loop::may_claim(std::string* why) const {
     if (!clock_ok_) {
         return no("the clock differs too much");
     }
-    if (rolled_back_at_ && !all_heard_since(*rolled_back_at_)) {
+    if (rolled_back_at_ || any_behind()) {
         return no("the share was rolled back, and not every writer has shared again");
     }
     const auto drain = switches_.find(drain_switch(config_.node));
@@ -151,28 +152,50 @@ std::vector<control::Choice> Loop::line(const projection::Snapshot& view) {
     return out;
 }
 
-/// Pending jobs by virtual time (priority with aging), those whose time has come among them.
+/// Pending jobs that this node can run, by virtual time (priority with aging), those whose time has
+/// come among them. What it lacks it lacks for good: such jobs are judged once.
 std::vector<JobId> Loop::jobs_in_line(const projection::Snapshot& view) {
     std::vector<std::pair<std::int64_t, JobId>> order;
-    view.index(projection::IndexClass::timed, [&](const projection::IndexEntry& entry) {
-        const bool due = entry.order_ms <= wall_.ms;
-        const auto row = due ? view.job(entry.job) : std::nullopt;
-        const auto* spec = row ? spec_of(entry.job, *row) : nullptr;
-        if (spec != nullptr) {
-            order.emplace_back(projection::virtual_ms(*row->submission(), *spec), entry.job);
+    const auto take = [&](const projection::IndexEntry& entry) {
+        if (unfit_.contains(entry.job)) {
+            return true;
         }
-        return due && order.size() < line_scan_limit;
+        const auto row = view.job(entry.job);
+        const auto* spec = row ? spec_of(entry.job, *row) : nullptr;
+        if (spec == nullptr || spec->argv.empty() ||
+            !control::unfit(*spec, own_candidate()).empty()) {
+            if (unfit_.size() >= unfit_limit) {
+                unfit_.clear();
+            }
+            unfit_.insert(entry.job);
+            return true;
+        }
+        order.emplace_back(projection::virtual_ms(*row->submission(), *spec), entry.job);
+        return order.size() < line_scan_limit;
+    };
+    view.index(projection::IndexClass::timed, [&](const projection::IndexEntry& entry) {
+        return entry.order_ms <= wall_.ms && take(entry);
     });
-    std::size_t pending = 0;
+    const auto timed = order.size();
     view.index(projection::IndexClass::pending, [&](const projection::IndexEntry& entry) {
-        order.emplace_back(entry.order_ms, entry.job);
-        return ++pending < line_scan_limit;
+        return take(entry) && order.size() < timed + line_scan_limit;
     });
     std::sort(order.begin(), order.end());
     std::vector<JobId> out;
     for (const auto& [order_ms, job] : order) {
         out.push_back(job);
     }
+    return out;
+}
+
+/// What this node has to offer a job.
+control::Candidate Loop::own_candidate() const {
+    control::Candidate out;
+    out.node = config_.node;
+    out.roles = config_.roles;
+    out.labels = config_.labels;
+    out.cpus = config_.cpus;
+    out.memory_mb = config_.memory_mb;
     return out;
 }
 
@@ -184,7 +207,7 @@ void Loop::pursue() {
             continue;
         }
         pursuit.again = now_ + pursue_again;
-        if (share_ok_ && claims_in_flight_.insert(attempt).second &&
+        if (share_ok() && claims_in_flight_.insert(attempt).second &&
             !links_.claims.push(pursuit.request)) {
             claims_in_flight_.erase(attempt);
         }
@@ -195,7 +218,8 @@ void Loop::pursue() {
 std::size_t Loop::busy_slots() const {
     std::size_t busy = own_.size();
     for (const auto& attempt : claims_in_flight_) {
-        busy += own_.contains(attempt) ? 0U : 1U;
+        // A share that does not answer must not hold the slots.
+        busy += own_.contains(attempt) || !share_ok() ? 0U : 1U;
     }
     return busy;
 }
@@ -321,7 +345,7 @@ void Loop::claim_won(const ClaimAnswer& answer) {
     if (good && spec != nullptr) {
         const auto situation = projection::situation_of(*row, projection::rules_of(*spec));
         good = situation.next == projection::Next::claim && situation.attempt == attempt.attempt &&
-               situation.not_before_ms <= wall_.ms && !past_deadline(*spec);
+               situation.not_before_ms <= wall_.ms && !past_deadline(*spec) && !spec->argv.empty();
         why = good ? ""
                    : "no longer to be claimed: " +
                          std::string(projection::state_name(situation.state));
@@ -374,10 +398,14 @@ void Loop::offer() {
     auto view = snapshot();
     std::optional<std::vector<control::Candidate>> nodes;
     std::size_t seen = 0;
-    std::size_t placeable = 0;
     const auto consider = [&](const projection::IndexEntry& entry) {
         if (entry.index == projection::IndexClass::timed && entry.order_ms > wall_.ms) {
             return false;
+        }
+        const auto hopeless = unplaceable_.find(entry.job);
+        if (hopeless != unplaceable_.end() &&
+            now_ - hopeless->second < config_.timing.offer_interval) {
+            return true;
         }
         const auto row = view.job(entry.job);
         const auto* spec = spec_of(entry.job, *row);
@@ -386,7 +414,7 @@ void Loop::offer() {
         const bool offered = row->offer && row->offer->attempt == attempt.attempt;
         const bool recent =
             last != offered_.end() && now_ - last->second < config_.timing.offer_interval;
-        if (spec != nullptr && !(offered && recent)) {
+        if (spec != nullptr && !spec->argv.empty() && !(offered && recent)) {
             if (!nodes) {
                 nodes = candidates(view);
                 if (now_ - stats_at_ > stats_age) {
@@ -396,16 +424,23 @@ void Loop::offer() {
             }
             auto scores = control::rank(entry.job, *spec, *nodes, stats_, config_.router,
                                         config_.timing, wall_);
+            if (control::nobody_eligible(scores)) {
+                unplaceable_[entry.job] = now_;
+            } else {
+                unplaceable_.erase(entry.job);
+            }
             if (!recent && !(offered && control::same_order(row->offer->scores, scores))) {
                 append(events::JobOffered{attempt, std::move(scores)});
             }
             offered_[attempt] = now_;
         }
-        placeable += row->offer && !control::nobody_eligible(row->offer->scores) ? 1U : 0U;
-        return placeable < control::dispatch_window && ++seen < line_scan_limit;
+        return unplaceable_.contains(entry.job) || ++seen < 2 * control::dispatch_window;
     };
     view.index(projection::IndexClass::timed, consider);
     view.index(projection::IndexClass::pending, consider);
+    if (unplaceable_.size() > unfit_limit) {
+        unplaceable_.clear();
+    }
     if (offered_.size() > 4 * control::dispatch_window) {
         std::erase_if(offered_, [&](const auto& one) {
             return now_ - one.second > 2 * config_.timing.offer_interval;
@@ -422,13 +457,14 @@ bool Loop::start_at_once(const JobId& job, const queue::JobSpec& spec,
     const auto drain = switches_.find(drain_switch(config_.node));
     const bool draining = drain != switches_.end() && drain->second.value == "on";
     if (config_.role != Role::worker || !simple || draining || !supervisor_ready_ || !clock_ok_ ||
-        past_deadline(spec) || busy_slots() >= config_.slots) {
+        past_deadline(spec) || (spec.stop_on_partition && fenced()) ||
+        busy_slots() >= config_.slots) {
         return false;
     }
     auto view = snapshot();
     refresh_stats(view);
     auto nodes = candidates(view);
-    if (!share_ok_) {
+    if (!share_ok()) {
         // Cut off: nobody else can be asked, and what waits in line cannot be claimed.
         std::erase_if(nodes, [this](const auto& one) { return one.node != config_.node; });
     } else if (control::choose(config_.node, line(view))) {

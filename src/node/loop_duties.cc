@@ -14,6 +14,8 @@ constexpr milliseconds duty_scan_interval{1'000};
 constexpr milliseconds health_interval{60'000};
 constexpr milliseconds inspect_again{5'000};
 constexpr milliseconds least_blind_gap{2'000};
+constexpr milliseconds never_heard{3'600'000};
+constexpr milliseconds health_holds_for{3'000};
 constexpr std::size_t duty_scan_limit = 2000;
 
 const char* liveness_name(control::Liveness liveness) {
@@ -35,13 +37,49 @@ void Loop::on_logs(const RemoteLogs& logs, MonoTime at) {
     // Nobody is blamed for a silence in which nothing could be heard.
     const auto longest_gap =
         std::max(least_blind_gap, config_.timing.fresh(config_.timing.worker_heartbeat));
-    if (!share_ok_ || at - last_round_ > longest_gap) {
+    if (!pull_ok_ || at - last_round_ > longest_gap) {
         sighted_since_ = at;
     }
     last_round_ = at;
     round_came_ = true;
-    share_ok_ = true;
+    pull_ok_ = true;
     share_heard_ = true;
+}
+
+bool Loop::share_ok() const { return pull_ok_ && push_ok_; }
+
+// A hung share answers nobody: its tasks do not even say so (I12).
+void Loop::notice_silence() {
+    const auto patience = std::max(least_blind_gap, config_.timing.fresh(config_.heartbeat()));
+    const bool was = share_ok();
+    pull_ok_ = pull_ok_ && now_ - last_round_ <= patience;
+    push_ok_ = push_ok_ && now_ - last_push_ <= patience;
+    if (was && !share_ok()) {
+        env_.telemetry.log(env::Level::warning, "share", "it does not answer");
+        share_heard_ = true;
+    }
+}
+
+// Kept on the own disk: a restart must not forget that starts may be hidden (I2).
+void Loop::remember_rollback() {
+    rolled_back_at_ = now_;
+    auto kept = env_.files.replace_file(config_.rollback_file(), as_bytes("claims wait\n"), true);
+    if (!kept) {
+        env_.telemetry.log(env::Level::error, "share", kept.error().message);
+    }
+}
+
+bool Loop::any_behind() const {
+    return std::any_of(remote_.begin(), remote_.end(),
+                       [](const auto& one) { return one.second.share_behind; });
+}
+
+void Loop::forget_rollback() {
+    if (rolled_back_at_ && pull_ok_ && all_heard_since(*rolled_back_at_)) {
+        rolled_back_at_.reset();
+        static_cast<void>(env_.files.remove(config_.rollback_file()).has_value());
+        env_.telemetry.log(env::Level::info, "share", "every writer has shared again");
+    }
 }
 
 milliseconds Loop::silent_for(const WriterId& writer) const {
@@ -50,7 +88,7 @@ milliseconds Loop::silent_for(const WriterId& writer) const {
     }
     const auto found = remote_.find(writer);
     if (found == remote_.end() || !found->second.head) {
-        return milliseconds(0);
+        return never_heard;
     }
     // Up to the last moment at which its HEAD could be read: while it cannot, it does not age.
     const auto& log = found->second;
@@ -74,7 +112,8 @@ control::Liveness Loop::liveness(const WriterId& writer) const {
     if (writer == config_.writer) {
         return control::Liveness::live;
     }
-    if (node == nodes_.end() || !remote_.contains(writer)) {
+    const auto remote = remote_.find(writer);
+    if (node == nodes_.end() || remote == remote_.end() || !remote->second.head) {
         return control::Liveness::silent;
     }
     const milliseconds heartbeat(node->second.heartbeat_ms);
@@ -165,21 +204,23 @@ control::DutyView Loop::duty_view(const projection::Snapshot& view) const {
         duty.incarnations[writer] = node.incarnation;
     }
     duty.foreign_claims = foreign_claims_;
-    duty.all_logs_caught_up = share_ok_ && all_caught_up();
+    duty.all_logs_caught_up = share_ok() && all_caught_up();
     return duty;
 }
 
 void Loop::duties() {
+    forget_rollback();
     std::set<JobId> due = std::move(changed_);
     changed_.clear();
-    const bool mine = does_duties() && share_ok_;
-    if (mine != duties_on_) {
+    const bool mine = does_duties() && share_ok();
+    if (mine != duties_on_ || tell_duties_) {
         duties_on_ = mine;
         next_duty_scan_ = now_;
         if (!links_.bulk.push(DoDuties{mine})) {
-            duties_on_ = !mine;  // told again in the next turn
+            tell_duties_ = true;  // in the next turn
             return;
         }
+        tell_duties_ = false;
         env_.telemetry.log(env::Level::info, "control",
                            mine ? "takes the duties" : "leaves the duties");
     }
@@ -253,8 +294,14 @@ void Loop::health() {
     if (!share_heard_ && now_ - last_round_ < first_word_patience) {
         return;  // nobody has looked at the share yet
     }
-    const std::string state = share_ok_ ? "ok" : "degraded: the share is away";
-    if (state == health_state_ && now_ < next_health_) {
+    const std::string state = share_ok() ? "ok" : "degraded: the share is away";
+    if (state != health_seen_) {
+        health_seen_ = state;
+        health_since_ = now_;
+    }
+    // What comes and goes within seconds is not worth an event each time.
+    const bool changed = state != health_state_ && now_ - health_since_ >= health_holds_for;
+    if (!changed && now_ < next_health_) {
         return;
     }
     const auto facts = links_.host.facts();
@@ -283,7 +330,7 @@ std::string Loop::live_status_json() const {
                           {"writer", config_.writer.v},
                           {"incarnation", writer_->position().incarnation.v},
                           {"at_ms", wall_.ms},
-                          {"share", share_ok_ ? "ok" : "away"},
+                          {"share", share_ok() ? "ok" : "away"},
                           {"duties", duties_on_},
                           {"coordinator_live", coordinator_live()},
                           {"running", own_.size()},

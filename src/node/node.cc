@@ -1,4 +1,5 @@
 #include "node/node.h"
+#include "node/replies.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -23,11 +24,11 @@ std::optional<Remembered> remembered(env::FileSystem& files, const NodeConfig& c
     const auto bytes = files.read_file(remembered_path(config), small_file);
     const auto parsed =
         bytes ? nlohmann::json::parse(as_text(*bytes), nullptr, false) : nlohmann::json();
-    if (!parsed.is_object() || !parsed.contains("incarnation")) {
+    const auto number = parsed.is_object() ? parsed.find("incarnation") : parsed.end();
+    if (number == parsed.end() || !number->is_number_unsigned()) {
         return std::nullopt;
     }
-    return Remembered{Incarnation(parsed.value("incarnation", std::uint64_t{0})),
-                      parsed.value("nonce", "")};
+    return Remembered{Incarnation(number->get<std::uint64_t>()), text_of(parsed, "nonce")};
 }
 
 Status remember(env::FileSystem& files, const NodeConfig& config, Incarnation incarnation,
@@ -70,13 +71,14 @@ Status Node::look_at_boot() {
     auto& files = services_.env.files;
     const auto boot_id = services_.host.facts().boot_id;
     const auto last_boot = files.read_file(config_.boot_file(), small_file);
-    rebooted_ = last_boot.has_value() && as_text(*last_boot) != boot_id;
+    const bool first = !last_boot && last_boot.error().code == Code::not_found;
+    rebooted_ = !first && !(last_boot && as_text(*last_boot) == boot_id);
     const std::string rebuild = config_.rebuild_file();
-    if (!last_boot || rebooted_ || files.info(rebuild)) {
+    if (first || rebooted_ || files.info(rebuild)) {
         TRY(services_.store.clear());
         static_cast<void>(files.remove(rebuild).has_value());
     }
-    const bool remember_now = !last_boot || services_.supervisor == nullptr;
+    const bool remember_now = first || services_.supervisor == nullptr;
     return remember_now ? files.replace_file(config_.boot_file(), as_bytes(boot_id), true) : ok();
 }
 

@@ -421,6 +421,13 @@ Result<Applied> Projection::apply(std::span<const FoldInput> inputs) {
                                              std::to_string(input.position.seq.v) +
                                              " is folded already"};
         }
+        const bool gap =
+            !input.events.empty() && input.events.front().seq != cursor.position.seq.next();
+        if (gap) {
+            return Error{Code::conflict, input.writer.v + ": event " +
+                                             std::to_string(cursor.position.seq.v + 1) +
+                                             " has not been folded"};
+        }
         cursor = {input.position, input.events.empty() ? Hlc(0) : input.events.back().hlc};
     }
     TRY_ASSIGN(auto transaction, store_.write());

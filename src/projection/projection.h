@@ -157,7 +157,7 @@ public:
     /// Names of the tables, for opening the store.
     static std::span<const std::string_view> table_names();
     /// Folds, moves cursors and digest, commits: all or nothing. Inputs at or before a writer's
-    /// cursor are refused with Code::conflict (the caller resumes from cut()).
+    /// cursor, or behind a gap, are refused with Code::conflict (the caller resumes from cut()).
     Result<Applied> apply(std::span<const FoldInput> inputs);
     Result<Snapshot> snapshot() const;
     const Cut& cut() const;  // of the last commit
