@@ -65,6 +65,7 @@ struct RemoteLog {
     eventlog::LogPosition mirrored;          // end of the local mirror, verified and synced
     std::optional<eventlog::HeadSlot> head;  // the last seen slot
     MonoTime head_changed;                   // when the observer last saw HEAD change
+    MonoTime head_moved;                     // when it was last seen newer than before, here
     MonoTime head_read;                      // when HEAD was last read without an error
     bool caught_up = false;                  // mirrored == declared end of `head`
     bool share_behind = false;  // the share shows an older HEAD than `head`: rolled back

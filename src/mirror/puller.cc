@@ -91,6 +91,7 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
     if (slot && newer(*slot, one.log.head)) {
         one.log.head = slot;
         one.log.head_changed = env.clock.mono_now();
+        one.log.head_moved = one.log.head_changed;
     }
     if (!one.log.head || one.mirror.reached(*one.log.head)) {
         return ok();

@@ -22,6 +22,7 @@ constexpr std::string_view trouble_reply =
 bool harmless_in_trouble(const LoopMessage& message) {
     return std::holds_alternative<LogsRead>(message) ||
            std::holds_alternative<ShareAway>(message) || std::holds_alternative<Pushed>(message) ||
+           std::holds_alternative<Noticed>(message) ||
            std::holds_alternative<ReplacedByAnother>(message) ||
            std::holds_alternative<StopRequested>(message);
 }
@@ -67,6 +68,7 @@ int Loop::run() {
     announcement_ = started;
     append(std::move(started));
     commit();
+    own_.clear();
     load_own_attempts();
     if (!own_.empty()) {
         env_.telemetry.log(
@@ -304,6 +306,7 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
             }
             TRY_ASSIGN(const auto applied, projection_.apply(inputs));
             note_changed(applied);
+            adopt_late(applied.changed);
             batches.clear();
             held = 0;
         }
@@ -317,6 +320,10 @@ void Loop::note_changed(const projection::Applied& applied) {
         auto view = snapshot();
         nodes_ = view.nodes();
         switches_ = view.switches();
+    }
+    for (const auto& job : applied.changed) {
+        unfit_.erase(job);  // another document may stand for it now
+        unplaceable_.erase(job);
     }
     if (!applied.changed.empty()) {
         stop_cancelled(applied.changed);

@@ -122,6 +122,7 @@ private:
     void begin_attempt(const AttemptId& attempt, const projection::JobRow& row, bool claimed);
     bool adopt(const AttemptId& attempt, const projection::JobRow& row);
     bool adopt(const AttemptId& attempt);
+    void adopt_late(const std::set<JobId>& changed);
     void start_durable(const AttemptId& attempt);
     void start_exec(const AttemptId& attempt);
     void settle();
@@ -176,6 +177,7 @@ private:
     void remember_rollback();
     void forget_rollback();
     bool any_behind() const;
+    bool hides_nothing(const WriterId& writer) const;
     bool does_duties() const;
     bool all_caught_up() const;
     bool all_heard_since(MonoTime moment) const;

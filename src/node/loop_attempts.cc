@@ -56,6 +56,25 @@ bool Loop::adopt(const AttemptId& attempt, const projection::JobRow& row) {
     return mine;
 }
 
+// The submission of a job may arrive after the word that an attempt of it was started here, when
+// view and mirror were both gone at the start.
+void Loop::adopt_late(const std::set<JobId>& changed) {
+    auto view = snapshot();
+    for (const auto& job : changed) {
+        const auto row = view.job(job);
+        if (!row) {
+            continue;
+        }
+        for (const auto& [k, attempt] : row->attempts) {
+            const AttemptId id{job, k};
+            if (attempt.unresolved() && !own_.contains(id) && adopt(id, *row) &&
+                supervisor_ready_) {
+                to_settle_.insert(id);
+            }
+        }
+    }
+}
+
 bool Loop::adopt(const AttemptId& attempt) {
     if (own_.contains(attempt)) {
         return true;
@@ -205,9 +224,9 @@ bool Loop::owes_a_word() {
     snapshot().jobs(true, [&](const JobId& job, const projection::JobRow& row) {
         for (const auto& [k, attempt] : row.attempts) {
             const auto mark = attempt.starts.find(config_.writer);
-            owes = owes || (mark != attempt.starts.end() && mark->second.started &&
-                            !mark->second.released && attempt.unresolved() &&
-                            !own_.contains(AttemptId{job, k}));
+            owes = owes || (row.submission() == nullptr && mark != attempt.starts.end() &&
+                            mark->second.started && !mark->second.released &&
+                            attempt.unresolved() && !own_.contains(AttemptId{job, k}));
         }
         return !owes;
     });

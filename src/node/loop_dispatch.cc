@@ -158,7 +158,7 @@ std::vector<JobId> Loop::jobs_in_line(const projection::Snapshot& view) {
     std::vector<std::pair<std::int64_t, JobId>> order;
     const auto take = [&](const projection::IndexEntry& entry) {
         if (unfit_.contains(entry.job)) {
-            return true;
+            return;
         }
         const auto row = view.job(entry.job);
         const auto* spec = row ? spec_of(entry.job, *row) : nullptr;
@@ -168,17 +168,21 @@ std::vector<JobId> Loop::jobs_in_line(const projection::Snapshot& view) {
                 unfit_.clear();
             }
             unfit_.insert(entry.job);
-            return true;
+            return;
         }
         order.emplace_back(projection::virtual_ms(*row->submission(), *spec), entry.job);
-        return order.size() < line_scan_limit;
     };
     view.index(projection::IndexClass::timed, [&](const projection::IndexEntry& entry) {
-        return entry.order_ms <= wall_.ms && take(entry);
+        const bool due = entry.order_ms <= wall_.ms;
+        if (due) {
+            take(entry);
+        }
+        return due && order.size() < line_scan_limit;
     });
-    const auto timed = order.size();
+    const auto most = order.size() + line_scan_limit;
     view.index(projection::IndexClass::pending, [&](const projection::IndexEntry& entry) {
-        return take(entry) && order.size() < timed + line_scan_limit;
+        take(entry);
+        return order.size() < most;
     });
     std::sort(order.begin(), order.end());
     std::vector<JobId> out;
@@ -337,6 +341,10 @@ void Loop::claim_won(const ClaimAnswer& answer) {
     if (!answer.barrier_failure.empty()) {
         why = "the barrier did not hold: " + answer.barrier_failure;
     }
+    if (good && own_.size() >= config_.slots) {
+        good = false;
+        why = "no slot is free";
+    }
     if (good && !row) {
         good = false;
         why = "the job is not known here";
@@ -434,9 +442,10 @@ void Loop::offer() {
             }
             offered_[attempt] = now_;
         }
-        return unplaceable_.contains(entry.job) || ++seen < 2 * control::dispatch_window;
+        return unplaceable_.contains(entry.job) || ++seen < control::dispatch_window;
     };
     view.index(projection::IndexClass::timed, consider);
+    seen = 0;
     view.index(projection::IndexClass::pending, consider);
     if (unplaceable_.size() > unfit_limit) {
         unplaceable_.clear();

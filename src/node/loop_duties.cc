@@ -70,8 +70,15 @@ void Loop::remember_rollback() {
 }
 
 bool Loop::any_behind() const {
-    return std::any_of(remote_.begin(), remote_.end(),
-                       [](const auto& one) { return one.second.share_behind; });
+    return std::any_of(remote_.begin(), remote_.end(), [this](const auto& one) {
+        return one.second.share_behind && !hides_nothing(one.first);
+    });
+}
+
+/// It said goodbye and is read to that word.
+bool Loop::hides_nothing(const WriterId& writer) const {
+    const auto node = nodes_.find(writer);
+    return node != nodes_.end() && node->second.stopped && remote_.at(writer).caught_up;
 }
 
 void Loop::forget_rollback() {
@@ -87,7 +94,7 @@ milliseconds Loop::silent_for(const WriterId& writer) const {
         return milliseconds(0);
     }
     const auto found = remote_.find(writer);
-    if (found == remote_.end() || !found->second.head) {
+    if (found == remote_.end() || !found->second.head || found->second.head_read == MonoTime{}) {
         return never_heard;
     }
     // Up to the last moment at which its HEAD could be read: while it cannot, it does not age.
@@ -100,10 +107,8 @@ milliseconds Loop::silent_for(const WriterId& writer) const {
 /// shows that it stands there again. One that said goodbye and is read to that word hides nothing.
 bool Loop::all_heard_since(MonoTime moment) const {
     return std::all_of(remote_.begin(), remote_.end(), [&](const auto& one) {
-        const auto node = nodes_.find(one.first);
-        const bool gone = node != nodes_.end() && node->second.stopped && one.second.caught_up;
-        return gone || !one.second.head ||
-               (one.second.head_changed > moment && !one.second.share_behind);
+        return hides_nothing(one.first) || !one.second.head ||
+               (one.second.head_moved > moment && !one.second.share_behind);
     });
 }
 
@@ -113,7 +118,9 @@ control::Liveness Loop::liveness(const WriterId& writer) const {
         return control::Liveness::live;
     }
     const auto remote = remote_.find(writer);
-    if (node == nodes_.end() || remote == remote_.end() || !remote->second.head) {
+    const bool heard =
+        remote != remote_.end() && remote->second.head && remote->second.head_read != MonoTime{};
+    if (node == nodes_.end() || !heard) {
         return control::Liveness::silent;
     }
     const milliseconds heartbeat(node->second.heartbeat_ms);
