@@ -243,12 +243,16 @@ private:
                 record->digest = digest ? *digest : Sha256{};
             }
         }
-        if (!context_.share.identity().check() || !copy_streams(following, true) ||
-            !copy_outputs(m, following)) {
+        const bool before = context_.env.files.info(m.directory + shipped_mark).has_value();
+        if (!before && (!context_.share.identity().check() || !copy_streams(following, true) ||
+                        !copy_outputs(m, following))) {
             return false;
         }
         m.finished.out.shipped = m.out_in_file;
         m.finished.err.shipped = m.err_in_file;
+        if (before) {
+            return true;  // told again, because its outcome did not get into the log
+        }
         const nlohmann::json result{{"schema", "reeve.result/v1"},
                                     {"attempt", m.finished.attempt.text()},
                                     {"node", m.finished.node.v},
@@ -263,7 +267,7 @@ private:
         const bool put = context_.share.objects()
                              .put(following.prefix + "/result.json", as_bytes(text))
                              .has_value();
-        // From here on the directory holds nothing that is still wanted: it is not shipped again.
+        // From here on nothing in the directory is shipped again.
         return put && context_.env.files.replace_file(m.directory + shipped_mark, {}, true);
     }
 
@@ -304,18 +308,15 @@ private:
 
     void sweep(const AttemptId& attempt) {
         const auto directory = compute::attempt_directory(context_.config.run_root(), attempt);
-        if (context_.env.files.info(directory + shipped_mark)) {
-            remove_scratch(directory);
-            return;
-        }
         const bool spooled = std::any_of(spooled_.begin(), spooled_.end(), [&](const auto& one) {
             return one.finished.attempt == attempt;
         });
         auto ended = spooled ? std::nullopt : ended_here(attempt);
         if (!ended) {
-            return;
+            return;  // its outcome is not in the log: the local claim in there must stay (I2)
         }
-        if (ended->out_in_file || ended->err_in_file || !ended->outputs.empty()) {
+        const bool owes = ended->out_in_file || ended->err_in_file || !ended->outputs.empty();
+        if (owes && !context_.env.files.info(directory + shipped_mark)) {
             spooled_.push_back(std::move(*ended));
         } else {
             remove_scratch(directory);
@@ -361,13 +362,8 @@ private:
     }
 
     void ship_spooled() {
-        std::erase_if(spooled_, [this](ShipOutput& m) {
-            if (!ship(m)) {
-                return false;
-            }
-            remove_scratch(m.directory);
-            return true;
-        });
+        // The sweep removes the directory when the outcome is in the log too.
+        std::erase_if(spooled_, [this](ShipOutput& m) { return ship(m); });
     }
 
     /// The mark goes last: while anything is left, it says that it need not be shipped.

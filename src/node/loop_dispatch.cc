@@ -425,10 +425,7 @@ void Loop::offer() {
         if (spec != nullptr && !spec->argv.empty() && !(offered && recent)) {
             if (!nodes) {
                 nodes = candidates(view);
-                if (now_ - stats_at_ > stats_age) {
-                    stats_ = view.routing();
-                    stats_at_ = now_;
-                }
+                refresh_stats(view);
             }
             auto scores = control::rank(entry.job, *spec, *nodes, stats_, config_.router,
                                         config_.timing, wall_);

@@ -6,7 +6,7 @@ import socket
 import struct
 import unittest
 
-from harness import BINARIES, ClusterCase, ROOT, command, wait_for
+from harness import ClusterCase, ROOT, command, wait_for
 from test_single import SingleNode
 
 FILE = ROOT / "tests" / "door" / "bad_documents.jsonl"
@@ -26,10 +26,7 @@ def raw(case, job):
 class Door(ClusterCase):
     @classmethod
     def make_cluster(cls, directory):
-        cluster = SingleNode(BINARIES, directory, nodes=("nova",), slots=2)
-        cluster.start("nova")
-        cluster.wait_serving("nova")
-        return cluster
+        return SingleNode.serving(directory)
 
     def still_serves(self):
         self.assertTrue(self.cluster.alive("nova.worker"))

@@ -22,14 +22,18 @@ class SingleNode(Cluster):
                        check=True, stdout=subprocess.DEVNULL)
         self.share = self.directory / "nova" / "share"
 
+    @classmethod
+    def serving(cls, directory):
+        cluster = cls(BINARIES, directory, nodes=("nova",), slots=2)
+        cluster.start("nova")
+        cluster.wait_serving("nova")
+        return cluster
+
 
 class Single(ClusterCase):
     @classmethod
     def make_cluster(cls, directory):
-        cluster = SingleNode(BINARIES, directory, nodes=("nova",), slots=2)
-        cluster.start("nova")
-        cluster.wait_serving("nova")
-        return cluster
+        return SingleNode.serving(directory)
 
     def status_of(self, *words, stdin=None):
         return self.cluster.run(*words, stdin=stdin).returncode
@@ -260,7 +264,7 @@ class Restart(ClusterCase):
 
     @classmethod
     def make_cluster(cls, directory):
-        return Single.make_cluster.__func__(cls, directory)
+        return SingleNode.serving(directory)
 
     def names_of(self, state):
         return [job["name"] for job in self.cluster.json("jobs")["jobs"] if job["state"] == state]
