@@ -60,6 +60,7 @@ Result<bool> is_directory(env::FileSystem& files, const std::string& path) {
 /// its name: reading it reports the damage.
 Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory) {
     LogSet out;
+    eventlog::ClusterId cluster{};
     bool known = false;
     std::optional<Error> damaged;
     TRY_ASSIGN(const auto entries, files.list(directory));
@@ -76,7 +77,7 @@ Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory
             damaged = damaged ? damaged : header.error();
             out.logs.push_back({WriterId(entry.name), path});
         } else if (*header) {
-            out.cluster = known ? out.cluster : (*header)->cluster;
+            cluster = known ? cluster : (*header)->cluster;
             known = true;
             out.logs.push_back({WriterId(entry.name), path});
         }
@@ -84,6 +85,7 @@ Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory
     if (!known) {
         return damaged ? *damaged : Error{Code::not_found, directory + " holds no event log"};
     }
+    out.trust = eventlog::Trust::unpinned(cluster);
     return out;
 }
 
@@ -96,14 +98,15 @@ Result<LogSet> find_logs(env::FileSystem& files, const std::string& path) {
     }
     TRY_ASSIGN(const auto own, first_header(files, path));
     if (own) {
-        return LogSet{own->cluster, {{own->writer, path}}};
+        return LogSet{eventlog::Trust::unpinned(own->cluster), {{own->writer, path}}};
     }
     TRY_ASSIGN(const bool nested, is_directory(files, path + "/log"));
     return side_by_side(files, nested ? path + "/log" : path);
 }
 
 Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files,
-                                                          const std::string& path) {
+                                                          const std::string& path,
+                                                          const eventlog::Trust& trust) {
     std::optional<eventlog::HeadSlot> greatest;
     TRY_ASSIGN(const auto entries, files.list(path));
     for (const auto& entry : entries) {
@@ -111,7 +114,7 @@ Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files
             entry.name.ends_with(".tags")) {
             continue;
         }
-        const auto slot = eventlog::read_head(files, path + "/" + entry.name);
+        const auto slot = eventlog::read_head(files, path + "/" + entry.name, trust);
         const bool newer = slot && *slot &&
                            (!greatest || std::pair((*slot)->incarnation, (*slot)->counter) >
                                              std::pair(greatest->incarnation, greatest->counter));
@@ -121,10 +124,9 @@ Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files
 }
 
 Result<MergedReader> MergedReader::open(env::FileSystem& files, const LogSet& set) {
-    MergedReader out(files);
+    MergedReader out(files, set.trust);
     for (const auto& log : set.logs) {
-        TRY_ASSIGN(auto reader,
-                   eventlog::LogReader::open(files, log.path, set.cluster, log.writer));
+        TRY_ASSIGN(auto reader, eventlog::LogReader::open(files, log.path, set.trust, log.writer));
         out.streams_.push_back({log.path, std::move(reader), {}, 0, false});
     }
     return out;
@@ -138,7 +140,7 @@ bool MergedReader::fill(Stream& stream) {
     if (stream.damaged) {
         return false;
     }
-    const auto limit = declared_end(*files_, stream.path);
+    const auto limit = declared_end(*files_, stream.path, trust_);
     auto batch =
         limit ? stream.reader.next(*limit) : Result<std::optional<eventlog::Batch>>(limit.error());
     if (!batch) {

@@ -22,10 +22,12 @@ struct LogDirectory {
 /// How far a shared or mirrored log is declared: the greatest HEAD beside it. Nothing for an
 /// owner's own directory, which has none and is read to its last whole batch.
 Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files,
-                                                          const std::string& path);
+                                                          const std::string& path,
+                                                          const eventlog::Trust& trust);
 
 struct LogSet {
-    eventlog::ClusterId cluster{};
+    /// Nothing is pinned here: the caller may replace it by what its machine has pinned.
+    eventlog::Trust trust = eventlog::Trust::unpinned({});
     std::vector<LogDirectory> logs;  // ordered by writer
 };
 
@@ -53,10 +55,12 @@ private:
         std::size_t at = 0;
         bool damaged = false;
     };
-    explicit MergedReader(env::FileSystem& files) : files_(&files) {}
+    MergedReader(env::FileSystem& files, eventlog::Trust trust)
+        : files_(&files), trust_(std::move(trust)) {}
     bool fill(Stream& stream);
 
     env::FileSystem* files_;
+    eventlog::Trust trust_;
     std::vector<Stream> streams_;
     std::vector<Error> damage_;
 };

@@ -47,11 +47,14 @@ Result<std::vector<std::string>> own_states(Context& context, env::FileSystem& f
 }
 
 Result<LogSet> logs_of(Context& context, env::FileSystem& files, const Arguments& arguments) {
-    if (!arguments.logs.empty()) {
-        return find_logs(files, arguments.logs);
+    std::string path = arguments.logs;
+    if (path.empty()) {
+        TRY_ASSIGN(const auto states, own_states(context, files));
+        path = states.front();
     }
-    TRY_ASSIGN(const auto states, own_states(context, files));
-    return find_logs(files, states.front());
+    TRY_ASSIGN(auto set, find_logs(files, path));
+    set.trust = context.trust_for(set.trust.cluster());
+    return set;
 }
 
 json cut_json(const projection::Cut& cut) {
@@ -206,9 +209,10 @@ std::vector<std::string> differing_views(const Verification& result) {
     return out;
 }
 
-Result<Verification> verify_state(env::FileSystem& files, const std::string& state,
-                                  const std::string& logs) {
-    TRY_ASSIGN(const auto set, find_logs(files, logs.empty() ? state : logs));
+Result<Verification> verify_state(Context& context, env::FileSystem& files,
+                                  const std::string& state, const std::string& logs) {
+    TRY_ASSIGN(auto set, find_logs(files, logs.empty() ? state : logs));
+    set.trust = context.trust_for(set.trust.cluster());
     TRY_ASSIGN(auto claim, read_claim(state + "/projection"));
     return verify(files, set, std::move(claim));
 }
@@ -237,7 +241,7 @@ int verify_all(Context& context, const Arguments& arguments) {
     json documents = json::array();
     int exit = cli::exit_done;
     for (const auto& state : states) {
-        auto result = verify_state(files, state, arguments.logs);
+        auto result = verify_state(context, files, state, arguments.logs);
         if (!result) {
             return fail(context, result.error());
         }

@@ -54,10 +54,10 @@ private:
     bool ended_ = false;  // the moment lies behind
 };
 
-Result<Folded> fold_log(env::FileSystem& files, const eventlog::ClusterId& cluster,
+Result<Folded> fold_log(env::FileSystem& files, const eventlog::Trust& trust,
                         const LogDirectory& log, const std::optional<eventlog::LogPosition>& limit,
                         const std::optional<std::int64_t>& until_ms, Projection& into) {
-    TRY_ASSIGN(auto reader, eventlog::LogReader::open(files, log.path, cluster, log.writer));
+    TRY_ASSIGN(auto reader, eventlog::LogReader::open(files, log.path, trust, log.writer));
     Folder folder(into, log.writer);
     while (!folder.ended()) {
         auto batch = reader.next(limit);
@@ -95,7 +95,7 @@ Result<Folded> fold(env::FileSystem& files, const LogSet& set, const Bound& boun
     }
     Folded sum;
     for (const auto& log : set.logs) {
-        TRY_ASSIGN(auto limit, declared_end(files, log.path));
+        TRY_ASSIGN(auto limit, declared_end(files, log.path, set.trust));
         if (bound.cut) {
             const auto row = bound.cut->find(log.writer);
             if (row == bound.cut->end() || row->second.position.seq.v == 0) {
@@ -103,7 +103,7 @@ Result<Folded> fold(env::FileSystem& files, const LogSet& set, const Bound& boun
             }
             limit = row->second.position;
         }
-        TRY_ASSIGN(const auto one, fold_log(files, set.cluster, log, limit, bound.until_ms, into));
+        TRY_ASSIGN(const auto one, fold_log(files, set.trust, log, limit, bound.until_ms, into));
         sum.events += one.events;
         sum.bytes += one.bytes;
     }

@@ -14,6 +14,7 @@ std::string_view code_name(Code code) {
         case Code::unavailable: return "unavailable";
         case Code::cancelled: return "cancelled";
         case Code::unsupported: return "unsupported";
+        case Code::denied: return "denied";
         case Code::replaced: return "replaced";
     }
     return "unknown";

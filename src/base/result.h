@@ -27,6 +27,7 @@ enum class Code {
     unavailable,  // the other side (NAS, daemon) is away; try later
     cancelled,    // the task is being stopped
     unsupported,  // a level, feature or format that this build does not know
+    denied,       // not allowed: no certificate, no operator, no right
     replaced,     // another writer of this node has taken over: exit 11
 };
 

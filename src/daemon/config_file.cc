@@ -170,6 +170,15 @@ Status load_cluster(const std::string& path, FileConfig& out) {
         return Error{Code::invalid, path + ": 'id' must be 32 lower-case hexadecimal digits"};
     }
     std::copy(id->begin(), id->end(), out.cluster.begin());
+    reader.required("operators");
+    for (const auto& text : reader.texts("operators")) {
+        const auto key = parse_key(text);
+        if (!key) {
+            reader.refuse("operators", key.error().message);
+            break;
+        }
+        out.operators.push_back(*key);
+    }
     return reader.finish();
 }
 
@@ -242,6 +251,8 @@ Result<FileConfig> load_config(const std::string& path) {
     out.log_directory = beside(path, reader.text("logs", out.state));
     out.coordinator = reader.boolean("coordinator", false);
     const auto cluster = beside(path, reader.text("cluster", "cluster.toml"));
+    out.key_file = beside(path, reader.text("key", "node.key"));
+    out.certificate_file = beside(path, reader.text("certificate", "node.cert"));
     if (!valid_node_name(out.node.v) && table.contains("node")) {
         reader.refuse("node", "a letter, then letters, digits and '-', at most 32, lower case");
     }
@@ -263,7 +274,7 @@ node::NodeConfig node_config(const FileConfig& file, node::Role role, std::uint3
     out.node = file.node;
     out.writer = file.writer(role);
     out.role = role;
-    out.cluster = file.cluster;
+    out.trust = file.trust();
     out.state_directory = file.writer_state(out.writer);
     out.roles = file.roles;
     out.labels = file.labels;
@@ -284,6 +295,7 @@ std::string describe(const FileConfig& c) {
     return fmt::format(
         "node                             = \"{}\"\ncluster                          = \"{}\" "
         "({})\n"
+        "key                              = \"{}\"\ncertificate                      = \"{}\"\n"
         "nas                              = \"{}\"\nstate                            = \"{}\"\n"
         "run                              = \"{}\"\ncoordinator                      = {}\n"
         "worker.slots                     = {}{}\nworker.cpus                      = {}{}\n"
@@ -292,8 +304,8 @@ std::string describe(const FileConfig& c) {
         "doorbell.coordinator             = \"{}\"\ndoorbell.peers                   = [{}]\n"
         "incoming.command                 = \"{}\"\ntiming.heartbeat_ms              = {}\n"
         "timing.coordinator_heartbeat_ms  = {}\ntiming.duty_stagger_ms           = {}\n",
-        c.node.v, c.cluster_name, to_hex(c.cluster), c.nas, c.state, c.run, c.coordinator, c.slots,
-        c.slots == 0 ? "   # as many as processors" : "", c.cpus,
+        c.node.v, c.cluster_name, to_hex(c.cluster), c.key_file, c.certificate_file, c.nas, c.state,
+        c.run, c.coordinator, c.slots, c.slots == 0 ? "   # as many as processors" : "", c.cpus,
         c.cpus == 0 ? "   # what the machine has" : "", c.memory_mb,
         c.memory_mb == 0 ? "   # what the machine has" : "", fmt::join(c.roles, ", "),
         fmt::join(c.labels, ", "), c.worker_bell, c.coordinator_bell, fmt::join(c.bell_peers, ", "),

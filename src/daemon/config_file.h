@@ -16,6 +16,9 @@ struct FileConfig {
     std::string path;  // of reeve.toml
     std::string cluster_name;
     share::ClusterId cluster{};
+    std::vector<PublicKey> operators;  // pinned
+    std::string key_file;              // of this node, PEM, mode 0600
+    std::string certificate_file;      // an operator's word for that key
     NodeId node;
     std::string nas;            // the shared directory
     std::string state;          // local; one directory a writer below it
@@ -36,6 +39,7 @@ struct FileConfig {
     std::vector<std::string> environment;
 
     WriterId writer(node::Role role) const;
+    eventlog::Trust trust() const { return {cluster, operators}; }
     std::string writer_state(const WriterId& writer) const { return state + "/" + writer.v; }
     std::string projection_directory(const WriterId& writer) const {
         return writer_state(writer) + "/projection";

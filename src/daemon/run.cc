@@ -4,9 +4,12 @@
 #include "daemon/run.h"
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <cstdio>
 
+#include "base/text.h"
 #include "daemon/config_file.h"
+#include "daemon/identity.h"
 #include "node/node.h"
 #include "projection/kv/lmdb_store.h"
 #include "runtime/control_server.h"
@@ -27,6 +30,9 @@ constexpr int exit_configuration = 2;
 constexpr int exit_conflict = 6;
 constexpr std::size_t request_limit_bytes = 64 * 1024 * 1024;
 constexpr seconds join_patience{5};
+constexpr seconds admission_look{2};
+constexpr milliseconds signal_slice{200};
+constexpr std::size_t max_host_bytes = 63;
 
 class ProcHost final : public env::Host {
 public:
@@ -67,10 +73,78 @@ Result<std::unique_ptr<env::Doorbell>> open_doorbell(const FileConfig& file, nod
     return std::unique_ptr<env::Doorbell>(std::move(bell));
 }
 
+/// Looks on the share for the certificate until it is there or a signal comes: a machine that has
+/// asked to join starts to work when it is admitted, without a second visit.
+Result<eventlog::Identity> wait_for_admission(Process& process, const FileConfig& file,
+                                              const WriterId& writer, std::optional<MonoTime> until,
+                                              runtime::SignalWaiter& signals) {
+    using Answer = std::shared_ptr<const eventlog::Identity>;
+    auto answers = std::make_shared<env::Mailbox<Answer>>(process.tasks, 1);
+    auto stop = std::make_shared<std::atomic<bool>>(false);
+    process.tasks.spawn("admission", [answers, stop, &process, file, writer] {
+        while (!*stop) {
+            if (auto found = fetch_identity(process.files, file, writer)) {
+                auto answer = std::make_shared<const eventlog::Identity>(std::move(*found));
+                static_cast<void>(answers->push(std::move(answer)).has_value());
+                return;
+            }
+            process.tasks.sleep_until(process.clock.mono_now() + admission_look);
+        }
+    });
+    for (;;) {
+        const auto signal = signals.wait(signal_slice);
+        const auto answer = answers->take(process.clock.mono_now());
+        if (answer) {
+            return **answer;
+        }
+        if (signal || (until && process.clock.mono_now() >= *until)) {
+            *stop = true;
+            return Error{Code::cancelled, "not admitted"};
+        }
+    }
+}
+
+Result<eventlog::Identity> identity_of(Process& process, const FileConfig& file,
+                                       const WriterId& writer, runtime::SignalWaiter& signals) {
+    auto stored = stored_identity(process.files, file, writer);
+    const bool changing = process.files.info(next_key_file(file)).has_value();
+    if (stored && changing) {
+        const auto until = process.clock.mono_now() + admission_look;
+        auto newer = wait_for_admission(process, file, writer, until, signals);
+        return newer ? newer : stored;
+    }
+    if (stored || stored.error().code != Code::denied) {
+        return stored;
+    }
+    process.telemetry.log(env::Level::warning, "daemon",
+                          stored.error().message +
+                              "; waiting. On a machine with the operator's key: reeve node admit " +
+                              file.node.v);
+    runtime::sd_notify("READY=1\nSTATUS=waiting to be admitted");
+    return wait_for_admission(process, file, writer, std::nullopt, signals);
+}
+
+/// Exit status 0: `config` has what this node signs with.
+int take_identity(Process& process, const FileConfig& file, runtime::SignalWaiter& signals,
+                  node::NodeConfig& config) {
+    auto identity = identity_of(process, file, config.writer, signals);
+    if (!identity && identity.error().code == Code::cancelled) {
+        runtime::exit_now(0);  // a task may hang on the share; nothing was begun
+    }
+    if (!identity) {
+        return complain(identity.error(), "reeve join --help tells how a machine gets its key",
+                        exit_configuration);
+    }
+    config.identity = std::move(*identity);
+    const auto here = runtime::host_name() + " process " + std::to_string(runtime::process_id());
+    config.host = clip_utf8(here, max_host_bytes);
+    return 0;
+}
+
 int serve(Process& process, const FileConfig& file, node::Role role,
           runtime::SignalWaiter& signals) {
     const auto load = runtime::read_host_load();
-    const auto config = node_config(file, role, load.cpus, load.memory_total_mb);
+    auto config = node_config(file, role, load.cpus, load.memory_total_mb);
     const auto made = process.files.make_dirs(config.state_directory);
     const auto run = process.files.make_dirs(file.run);
     if (!made || !run) {
@@ -81,6 +155,9 @@ int serve(Process& process, const FileConfig& file, node::Role role,
     if (!lock) {
         return complain(lock.error(), "another daemon of this writer runs; stop it first",
                         exit_conflict);
+    }
+    if (const int status = take_identity(process, file, signals, config); status != 0) {
+        return status;
     }
     auto control = runtime::UnixControlServer::open(file.control_socket(config.writer),
                                                     request_limit_bytes, 0660);
@@ -104,7 +181,7 @@ int serve(Process& process, const FileConfig& file, node::Role role,
             runtime::self_exe_dir() + "/reeve-exec", file.exec_state(), file.exec_socket(),
             file.log_directory + "/" + file.node.v + ".exec.log");
     }
-    share::DirShare share(process.files, file.nas, file.cluster, process.entropy, process.clock);
+    share::DirShare share(process.files, file.nas, config.trust, process.entropy, process.clock);
     ProcHost host(process.files, config.state_directory);
     const env::Env env{process.clock, process.files, process.tasks, process.entropy,
                        process.telemetry};
@@ -120,7 +197,7 @@ int serve(Process& process, const FileConfig& file, node::Role role,
     runtime::sd_notify("READY=1");
     bool asked = false;
     while (!(*node)->ended()) {
-        const auto signal = signals.wait(milliseconds(200));
+        const auto signal = signals.wait(signal_slice);
         if (signal && !asked) {
             asked = true;
             runtime::sd_notify("STOPPING=1");

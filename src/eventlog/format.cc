@@ -17,7 +17,9 @@ constexpr std::uint32_t batch_magic = 0x31425652;  // "RVB1"
 constexpr std::uint32_t seal_magic = 0x314C5652;   // "RVL1"
 constexpr std::size_t writer_field_bytes = 48;
 constexpr std::size_t header_crc_at = 200;
+constexpr std::size_t certificate_at = 256;
 constexpr std::size_t signature_at = 4032;
+constexpr std::size_t seal_signature_at = 64;
 
 void put_text(std::uint8_t* at, const std::string& text) {
     CHECK(text.size() < writer_field_bytes);
@@ -84,7 +86,8 @@ std::uint64_t segment_uid(const ClusterId& cluster, const WriterId& writer, cons
     return load_le<std::uint64_t>(sha256(bytes).data());
 }
 
-Bytes encode_header(const SegmentHeader& header) {
+Bytes encode_header(SegmentHeader header, const Identity& identity) {
+    header.certificate = identity.certificate;
     Bytes page(header_page_bytes, 0);
     auto* p = page.data();
     std::memcpy(p, segment_magic.data(), segment_magic.size());
@@ -102,7 +105,10 @@ Bytes encode_header(const SegmentHeader& header) {
     store_le(p + 152, header.previous.seq.v);
     copy_in(p + 160, header.previous.hash);
     store_le(p + 192, header.first_hlc.v);
+    const auto certificate = encode(header.certificate);
+    std::memcpy(p + certificate_at, certificate.data(), certificate.size());
     store_le(p + header_crc_at, header_crc(page));
+    copy_in(p + signature_at, identity.key.sign(ByteView(page).first(signature_at)));
     return page;
 }
 
@@ -122,7 +128,9 @@ Result<SegmentHeader> decode_header(ByteView page) {
         return Error{Code::unsupported, "a format or hash algorithm that this build does not know"};
     }
     if (!all_zero(page.subspan(112, 8)) || !all_zero(page.subspan(124, 4)) ||
-        !all_zero(page.subspan(204, header_page_bytes - 204))) {
+        !all_zero(page.subspan(204, certificate_at - 204)) ||
+        !all_zero(page.subspan(certificate_at + certificate_bytes,
+                               signature_at - certificate_at - certificate_bytes))) {
         return corrupt("reserved bytes of the header are not zero");
     }
     SegmentHeader header;
@@ -139,7 +147,19 @@ Result<SegmentHeader> decode_header(ByteView page) {
                        {}};
     copy_out(header.previous.hash, p + 160);
     header.first_hlc = Hlc(load_le<std::uint64_t>(p + 192));
+    TRY_ASSIGN(header.certificate,
+               decode_certificate(page.subspan(certificate_at, certificate_bytes)));
     return header;
+}
+
+Status verify_header(ByteView page, const SegmentHeader& header, const Trust& trust) {
+    TRY(trust.check(header.certificate, header.writer));
+    Signature signature{};
+    copy_out(signature, page.data() + signature_at);
+    if (!trust.verified(header.certificate.key, page.first(signature_at), signature)) {
+        return corrupt("the header does not bear its writer's signature");
+    }
+    return ok();
 }
 
 Bytes encode_batch(BatchHeader header, std::span<const EncodedEvent> events) {
@@ -275,7 +295,7 @@ Result<std::vector<events::Event>> decode_batch(ByteView batch, const BatchHeade
     return out;
 }
 
-Bytes encode_seal(const Seal& seal) {
+Bytes encode_seal(const Seal& seal, const PrivateKey& key) {
     Bytes out(seal_bytes, 0);
     auto* p = out.data();
     store_le(p, seal_magic);
@@ -283,6 +303,7 @@ Bytes encode_seal(const Seal& seal) {
     store_le(p + 16, seal.end.v);
     store_le(p + 24, seal.seq.v);
     copy_in(p + 32, seal.hash);
+    copy_in(p + seal_signature_at, key.sign(ByteView(out).subspan(8, seal_signature_at - 8)));
     store_le(p + 4, crc32c(ByteView(out).subspan(8)));
     return out;
 }
@@ -291,8 +312,7 @@ Result<Seal> decode_seal(ByteView bytes) {
     if (bytes.size() < seal_bytes || load_le<std::uint32_t>(bytes.data()) != seal_magic) {
         return corrupt("no seal");
     }
-    if (load_le<std::uint32_t>(bytes.data() + 4) != crc32c(bytes.subspan(8, seal_bytes - 8)) ||
-        !all_zero(bytes.subspan(64, seal_bytes - 64))) {
+    if (load_le<std::uint32_t>(bytes.data() + 4) != crc32c(bytes.subspan(8, seal_bytes - 8))) {
         return corrupt("the seal does not verify");
     }
     Seal seal;
@@ -300,7 +320,12 @@ Result<Seal> decode_seal(ByteView bytes) {
     seal.end = Offset(load_le<std::uint64_t>(bytes.data() + 16));
     seal.seq = Seq(load_le<std::uint64_t>(bytes.data() + 24));
     copy_out(seal.hash, bytes.data() + 32);
+    copy_out(seal.signature, bytes.data() + seal_signature_at);
     return seal;
+}
+
+bool seal_is_signed(ByteView bytes, const Seal& seal, const PublicKey& key, const Trust& trust) {
+    return trust.verified(key, bytes.subspan(8, seal_signature_at - 8), seal.signature);
 }
 
 std::string segment_name(const SegmentId& id) {

@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/ids.h"
+#include "eventlog/trust.h"
 #include "events/events.h"
 
 namespace reeve::eventlog {
@@ -34,7 +35,6 @@ static_assert(max_batch_bytes + header_page_bytes + seal_bytes <= default_segmen
               "and that in a segment");
 static_assert(header_page_bytes % 8 == 0 && batch_header_bytes % 8 == 0 && seal_bytes % 8 == 0);
 
-using ClusterId = std::array<std::uint8_t, 16>;
 using Nonce = std::array<std::uint8_t, 16>;
 
 /// A place between two batches. Nothing has been written where `incarnation` is 0.
@@ -65,6 +65,7 @@ struct SegmentHeader {
     std::uint32_t level = 1;
     LogPosition previous;  // incarnation 0: this segment begins the log
     Hlc first_hlc;
+    Certificate certificate;  // of the key that signed this header
 };
 
 /// Where the batches of a segment begin.
@@ -72,10 +73,15 @@ LogPosition first_position(const SegmentHeader& header);
 /// Ties bytes to their file: the first 8 bytes of SHA-256(cluster, writer, incarnation, segment).
 std::uint64_t segment_uid(const ClusterId& cluster, const WriterId& writer, const SegmentId& id);
 
-Bytes encode_header(const SegmentHeader& header);  // one page
+/// One page, signed; `identity` gives the certificate.
+Bytes encode_header(SegmentHeader header, const Identity& identity);
 /// Code::corrupt with the reason; also when reserved bytes are not zero. Code::unsupported: a
 /// format or hash algorithm that this build does not know.
+/// Says nothing about who wrote it: that is verify_header.
 Result<SegmentHeader> decode_header(ByteView page);
+/// Code::denied: the certificate lets nobody write this log. Code::corrupt: its key did not sign
+/// this page.
+Status verify_header(ByteView page, const SegmentHeader& header, const Trust& trust);
 
 struct BatchHeader {
     std::uint32_t length = 0;  // of the whole batch, header and padding included
@@ -111,9 +117,12 @@ struct Seal {
     Offset end;
     Seq seq;
     Sha256 hash{};
+    Signature signature{};
 };
-Bytes encode_seal(const Seal& seal);
+Bytes encode_seal(const Seal& seal, const PrivateKey& key);
 Result<Seal> decode_seal(ByteView bytes);
+/// `bytes` of a decoded seal: signed by the key of its segment?
+bool seal_is_signed(ByteView bytes, const Seal& seal, const PublicKey& key, const Trust& trust);
 
 std::string segment_name(const SegmentId& id);  // "0000000003-0000000001.rlog"
 std::optional<SegmentId> parse_segment_name(std::string_view name);

@@ -8,9 +8,16 @@ namespace {
 
 constexpr std::string_view magic = "RVHEAD01";
 constexpr std::size_t writer_field_bytes = 48;
-constexpr std::size_t used_bytes = 176;
+constexpr std::size_t host_at = 176;
+constexpr std::size_t host_field_bytes = 64;
+constexpr std::size_t used_bytes = host_at + host_field_bytes;
+constexpr std::size_t certificate_at = 256;
 constexpr std::size_t crc_at = 8;
 constexpr std::size_t signature_at = 4032;
+
+bool all_zero(ByteView bytes) {
+    return std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b == 0; });
+}
 
 std::uint32_t crc_of(ByteView slot) {
     return crc32c(slot.subspan(crc_at + 4, signature_at - crc_at - 4));
@@ -34,8 +41,28 @@ Bytes encode(const HeadSlot& slot) {
     store_le(p + 128, slot.last_seq.v);
     std::memcpy(p + 136, slot.last_hash.data(), slot.last_hash.size());
     store_le(p + 168, slot.hlc.v);
+    CHECK(slot.host.size() < host_field_bytes);
+    std::memcpy(p + host_at, slot.host.data(), slot.host.size());
+    const auto certificate = encode(slot.certificate);
+    std::memcpy(p + certificate_at, certificate.data(), certificate.size());
     store_le(p + crc_at, crc_of(out));
+    std::memcpy(p + signature_at, slot.signature.data(), slot.signature.size());
     return out;
+}
+
+void sign(HeadSlot& slot, const Identity& identity) {
+    slot.certificate = identity.certificate;
+    slot.signature = identity.key.sign(ByteView(encode(slot)).first(signature_at));
+}
+
+Status verify_head(const HeadSlot& slot, const Trust& trust) {
+    TRY(trust.check(slot.certificate, slot.writer));
+    const auto bytes = encode(slot);
+    if (!trust.verified(slot.certificate.key, ByteView(bytes).first(signature_at),
+                        slot.signature)) {
+        return Error{Code::denied, "the HEAD slot does not bear its writer's signature"};
+    }
+    return ok();
 }
 
 Result<HeadSlot> decode_head(ByteView bytes) {
@@ -44,9 +71,10 @@ Result<HeadSlot> decode_head(ByteView bytes) {
         return Error{Code::corrupt, "no HEAD slot"};
     }
     const auto* p = bytes.data();
-    const auto reserved = bytes.subspan(used_bytes, head_slot_bytes - used_bytes);
     if (load_le<std::uint32_t>(p + crc_at) != crc_of(bytes) ||
-        !std::all_of(reserved.begin(), reserved.end(), [](std::uint8_t b) { return b == 0; })) {
+        !all_zero(bytes.subspan(used_bytes, certificate_at - used_bytes)) ||
+        !all_zero(bytes.subspan(certificate_at + certificate_bytes,
+                                signature_at - certificate_at - certificate_bytes))) {
         return Error{Code::corrupt, "the HEAD slot does not verify"};
     }
     HeadSlot slot;
@@ -62,15 +90,27 @@ Result<HeadSlot> decode_head(ByteView bytes) {
     slot.last_seq = Seq(load_le<std::uint64_t>(p + 128));
     std::memcpy(slot.last_hash.data(), p + 136, slot.last_hash.size());
     slot.hlc = Hlc(load_le<std::uint64_t>(p + 168));
+    const std::string_view host(reinterpret_cast<const char*>(p + host_at), host_field_bytes);
+    slot.host = std::string(host.substr(0, host.find('\0')));
+    TRY_ASSIGN(slot.certificate,
+               decode_certificate(bytes.subspan(certificate_at, certificate_bytes)));
+    std::memcpy(slot.signature.data(), p + signature_at, slot.signature.size());
+    // One slot has one encoding, which is what the signature is over.
+    const auto again = encode(slot);
+    if (!std::equal(again.begin(), again.end(), bytes.begin())) {
+        return Error{Code::corrupt, "the HEAD slot has bytes behind the end of a name"};
+    }
     return slot;
 }
 
-Result<std::optional<HeadSlot>> read_head(env::FileSystem& files, const std::string& path) {
+Result<std::optional<HeadSlot>> read_head(env::FileSystem& files, const std::string& path,
+                                          const Trust& trust) {
     TRY_ASSIGN(const auto bytes, files.read_file(path, 2 * head_slot_bytes));
     std::optional<HeadSlot> best;
     for (std::size_t at = 0; at + head_slot_bytes <= bytes.size(); at += head_slot_bytes) {
         auto slot = decode_head(ByteView(bytes).subspan(at, head_slot_bytes));
-        if (slot && slot->counter > 0 && (!best || slot->counter > best->counter)) {
+        const bool newer = slot && slot->counter > 0 && (!best || slot->counter > best->counter);
+        if (newer && verify_head(*slot, trust)) {
             best = std::move(*slot);
         }
     }

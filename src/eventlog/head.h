@@ -27,15 +27,25 @@ struct HeadSlot {
     Sha256 last_hash{};
     Hlc hlc;
     std::uint32_t mode = 0;
+    std::string host;  // where that process runs, for people; at most 63 bytes
+    Certificate certificate;
+    Signature signature{};
     auto operator<=>(const HeadSlot&) const = default;
 };
 
+/// The slot as it stands in a file, with the signature that it bears.
 Bytes encode(const HeadSlot& slot);
+/// Fills in certificate and signature.
+void sign(HeadSlot& slot, const Identity& identity);
+/// Says nothing about who wrote it: that is verify_head.
 Result<HeadSlot> decode_head(ByteView slot);
+/// Code::denied: its certificate lets nobody write this log, or its key did not sign this slot.
+Status verify_head(const HeadSlot& slot, const Trust& trust);
 
-/// The greatest valid slot by a fresh open; nullopt when neither verifies. Code::not_found when
-/// absent.
-Result<std::optional<HeadSlot>> read_head(env::FileSystem& files, const std::string& path);
+/// The greatest valid, signed slot by a fresh open; nullopt when there is none. Code::not_found
+/// when the file is absent.
+Result<std::optional<HeadSlot>> read_head(env::FileSystem& files, const std::string& path,
+                                          const Trust& trust);
 /// Writes slot counter % 2 in place and syncs.
 Status write_head(env::File& file, const HeadSlot& slot);
 

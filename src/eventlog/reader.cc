@@ -10,8 +10,7 @@ constexpr std::size_t chunk_bytes = 1024 * 1024;
 }  // namespace
 
 Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& directory,
-                                  const SegmentId& id, const ClusterId& cluster,
-                                  const WriterId& writer) {
+                                  const SegmentId& id, const Trust& trust, const WriterId& writer) {
     const std::string path = directory + "/" + segment_name(id);
     TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
     Bytes page(header_page_bytes);
@@ -20,10 +19,13 @@ Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& dir
     if (!header) {
         return std::move(header).error().with(path + " at offset 0");
     }
-    if (header->cluster != cluster || header->writer != writer || header->id != id) {
+    if (header->cluster != trust.cluster() || header->writer != writer || header->id != id) {
         return Error{Code::conflict,
                      path + " at offset 0: the header is of another cluster, writer or segment (" +
                          header->writer.v + " " + segment_name(header->id) + ")"};
+    }
+    if (auto signed_well = verify_header(page, *header, trust); !signed_well) {
+        return std::move(signed_well).error().with(path + " at offset 0");
     }
     return header;
 }
@@ -36,11 +38,10 @@ Result<bool> holds_batches(env::FileSystem& files, const std::string& path) {
                        [](std::uint8_t byte) { return byte != 0; });
 }
 
-LogReader::LogReader(env::FileSystem& files, std::string directory, ClusterId cluster,
-                     WriterId writer)
+LogReader::LogReader(env::FileSystem& files, std::string directory, Trust trust, WriterId writer)
     : files_(&files),
       directory_(std::move(directory)),
-      cluster_(cluster),
+      trust_(std::move(trust)),
       writer_(std::move(writer)) {}
 LogReader::LogReader(LogReader&&) noexcept = default;
 LogReader& LogReader::operator=(LogReader&&) noexcept = default;
@@ -48,9 +49,9 @@ LogReader::~LogReader() = default;
 
 void LogReader::set_tail(Tail tail) { tail_ = tail; }
 
-Result<LogReader> LogReader::open(env::FileSystem& files, std::string directory, ClusterId cluster,
+Result<LogReader> LogReader::open(env::FileSystem& files, std::string directory, Trust trust,
                                   WriterId writer) {
-    return LogReader(files, std::move(directory), cluster, std::move(writer));
+    return LogReader(files, std::move(directory), std::move(trust), std::move(writer));
 }
 
 Error LogReader::corrupt(const SegmentId& id, Offset at, const std::string& why) const {
@@ -78,10 +79,12 @@ Result<std::vector<SegmentId>> LogReader::segments_after(const SegmentId& id) co
 }
 
 Status LogReader::enter(const SegmentId& id) {
-    TRY_ASSIGN(const auto header, read_header(*files_, directory_, id, cluster_, writer_));
+    TRY_ASSIGN(const auto header, read_header(*files_, directory_, id, trust_, writer_));
     TRY_ASSIGN(file_, files_->open(directory_ + "/" + segment_name(id), env::OpenMode::read));
     position_ = first_position(header);
-    uid_ = segment_uid(cluster_, writer_, id);
+    uid_ = segment_uid(trust_.cluster(), writer_, id);
+    key_ = header.certificate.key;
+    serial_ = header.certificate.serial;
     buffer_.clear();
     TRY_ASSIGN(stop_, end_by_successor(id));
     return ok();
@@ -91,7 +94,7 @@ Status LogReader::enter(const SegmentId& id) {
 Result<std::uint64_t> LogReader::end_by_successor(const SegmentId& id) const {
     TRY_ASSIGN(const auto later, segments_after(id));
     for (const auto& next : later) {
-        const auto header = read_header(*files_, directory_, next, cluster_, writer_);
+        const auto header = read_header(*files_, directory_, next, trust_, writer_);
         if (header && segment_of(header->previous) == id) {
             return header->previous.end.v;
         }
@@ -105,7 +108,7 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
     TRY_ASSIGN(const auto later, segments_after(segment_of(position_)));
     std::optional<Error> torn;
     for (const auto& id : later) {
-        auto header = read_header(*files_, directory_, id, cluster_, writer_);
+        auto header = read_header(*files_, directory_, id, trust_, writer_);
         if (!header) {
             const auto used = holds_batches(*files_, directory_ + "/" + segment_name(id));
             if (header.error().code != Code::corrupt || !used || *used) {
@@ -132,6 +135,9 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
         }
         if (previous.seq != position_.seq || previous.hash != position_.hash) {
             return corrupt(id, Offset(0), "it continues another log than this one (a fork)");
+        }
+        if (header->certificate.serial < serial_) {
+            return corrupt(id, Offset(0), "it is signed with a key that was replaced before");
         }
         TRY(enter(id));
         return true;
@@ -201,6 +207,10 @@ Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPositi
         TRY_ASSIGN(const auto seal, decode_seal(bytes));
         if (seal.end != position_.end || seal.seq != position_.seq || seal.hash != position_.hash) {
             return corrupt(segment_of(position_), position_.end, "the seal names another end");
+        }
+        if (!seal_is_signed(bytes, seal, key_, trust_)) {
+            return corrupt(segment_of(position_), position_.end,
+                           "the seal does not bear its writer's signature");
         }
         return std::optional<Batch>();
     }

@@ -33,7 +33,7 @@ enum class Tail : std::uint8_t { owners, mirrors };
 class LogReader {
 public:
     /// `directory` holds the segments of `writer`. An absent directory is an empty log.
-    static Result<LogReader> open(env::FileSystem& files, std::string directory, ClusterId cluster,
+    static Result<LogReader> open(env::FileSystem& files, std::string directory, Trust trust,
                                   WriterId writer);
     LogReader(LogReader&&) noexcept;
     LogReader& operator=(LogReader&&) noexcept;
@@ -50,7 +50,7 @@ public:
     void set_tail(Tail tail);
 
 private:
-    LogReader(env::FileSystem& files, std::string directory, ClusterId cluster, WriterId writer);
+    LogReader(env::FileSystem& files, std::string directory, Trust trust, WriterId writer);
     Error corrupt(const SegmentId& id, Offset at, const std::string& why) const;
     Status enter(const SegmentId& id);
     Result<bool> enter_next(const std::string& why_ended);
@@ -63,10 +63,12 @@ private:
 
     env::FileSystem* files_;
     std::string directory_;
-    ClusterId cluster_;
+    Trust trust_;
     WriterId writer_;
     LogPosition position_;
     std::uint64_t uid_ = 0;
+    PublicKey key_{};           // of the current segment
+    std::uint64_t serial_ = 0;  // of its certificate: never less in a later segment
     Tail tail_ = Tail::owners;
     std::uint64_t stop_ = UINT64_MAX;  // where the next segment's header says that this one ends
     std::unique_ptr<env::File> file_;
@@ -79,9 +81,8 @@ private:
 Result<bool> holds_batches(env::FileSystem& files, const std::string& path);
 
 /// Reads and checks one segment's header page. Code::corrupt names file and reason; Code::conflict:
-/// a whole header of another cluster, writer or segment.
+/// a whole header of another cluster, writer or segment; Code::denied: signed by nobody who may.
 Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& directory,
-                                  const SegmentId& id, const ClusterId& cluster,
-                                  const WriterId& writer);
+                                  const SegmentId& id, const Trust& trust, const WriterId& writer);
 
 }  // namespace reeve::eventlog

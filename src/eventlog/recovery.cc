@@ -25,7 +25,7 @@ Result<std::string> leftover(env::FileSystem& files, const std::string& path, Of
 }  // namespace
 
 Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory,
-                             const ClusterId& cluster, const WriterId& writer, Tail tail) {
+                             const Trust& trust, const WriterId& writer, Tail tail) {
     RecoveredLog out;
     auto entries = files.list(directory);
     if (!entries) {
@@ -43,7 +43,7 @@ Result<RecoveredLog> recover(env::FileSystem& files, const std::string& director
     while (!segments.empty()) {
         const SegmentId id = segments.back();
         segments.pop_back();
-        const auto header = read_header(files, directory, id, cluster, writer);
+        const auto header = read_header(files, directory, id, trust, writer);
         if (!header) {
             const auto used = holds_batches(files, directory + "/" + segment_name(id));
             if (header.error().code != Code::corrupt || !used || *used) {
@@ -52,7 +52,7 @@ Result<RecoveredLog> recover(env::FileSystem& files, const std::string& director
             out.warnings.push_back(header.error().message + "; the segment is passed over");
             continue;
         }
-        TRY_ASSIGN(auto reader, LogReader::open(files, directory, cluster, writer));
+        TRY_ASSIGN(auto reader, LogReader::open(files, directory, trust, writer));
         reader.set_tail(tail);
         TRY(reader.seek(first_position(*header)));
         out.last_hlc = header->first_hlc;

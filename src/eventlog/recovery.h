@@ -21,6 +21,6 @@ struct RecoveredLog {
 /// declared; the next segment's header will exclude them. Code::corrupt when a seal contradicts its
 /// batches.
 Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory,
-                             const ClusterId& cluster, const WriterId& writer, Tail tail);
+                             const Trust& trust, const WriterId& writer, Tail tail);
 
 }  // namespace reeve::eventlog

@@ -53,7 +53,7 @@ Status LogWriter::open_segment(SegmentNo number) {
     const std::string path = options_.directory + "/" + segment_name(header.id);
     TRY_ASSIGN(file_, env_.files.open(path, env::OpenMode::create_new));
     const auto begin = [&]() -> Status {
-        TRY(file_->write_at(Offset(0), encode_header(header)));
+        TRY(file_->write_at(Offset(0), encode_header(header, options_.identity)));
         TRY(file_->sync());
         return env_.files.sync_dir(options_.directory);
     };
@@ -174,8 +174,8 @@ Result<LogPosition> LogWriter::append(std::span<const events::Payload> payloads,
 Status LogWriter::close() {
     TRY(file_->resize(position_.end.v));
     file_bytes_ = position_.end.v;
-    const Seal seal{uid_, position_.end, position_.seq, position_.hash};
-    TRY(file_->write_at(position_.end, encode_seal(seal)));
+    const Seal seal{uid_, position_.end, position_.seq, position_.hash, {}};
+    TRY(file_->write_at(position_.end, encode_seal(seal, options_.identity.key)));
     return file_->sync();
 }
 

@@ -30,6 +30,7 @@ public:
         WriterId writer;
         Incarnation incarnation;
         Nonce nonce{};
+        Identity identity;     // signs headers and seals
         LogPosition previous;  // of recovery
         Hlc last_hlc;  // of recovery: the clock goes on above it, whatever the wall clock says
         std::uint64_t segment_bytes = default_segment_bytes;

@@ -25,7 +25,9 @@ namespace reeve::mirror {
 
 struct MirrorOptions {
     std::string log_root;  // <state>/log: one directory a writer
-    share::ClusterId cluster{};
+    eventlog::Trust trust;
+    eventlog::Identity identity;  // signs HEAD
+    std::string host;             // stands in HEAD, for people
     WriterId self;
     Incarnation incarnation;
     share::Nonce nonce{};

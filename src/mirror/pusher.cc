@@ -183,7 +183,7 @@ Result<std::vector<OwnSegment>> Pusher::State::own_segments(const eventlog::LogP
             return out;
         }
         TRY_ASSIGN(const auto page, read_own(segment.name, 0, header_bytes));
-        TRY_ASSIGN(const auto header, parse_header(page, options.cluster, options.self, id));
+        TRY_ASSIGN(const auto header, parse_header(page, options.trust, options.self, id));
         if (!header.previous) {
             return out;
         }
@@ -280,6 +280,8 @@ Status Pusher::State::declare(const eventlog::LogPosition& accepted, Hlc hlc) {
     slot.last_seq = accepted.seq;
     slot.last_hash = accepted.hash;
     slot.hlc = hlc;
+    slot.host = options.host;
+    eventlog::sign(slot, options.identity);
     counter = slot.counter;
     pending = slot;
     TRY(share.declare(slot));

@@ -41,10 +41,15 @@ Error RemoteMirror::corrupt(const SegmentId& id, Offset at, const std::string& w
 
 Status RemoteMirror::load() {
     TRY(env_.files.make_dirs(directory_));
-    TRY_ASSIGN(end_, recovered_end(env_.files, directory_, options_.cluster, writer_));
+    TRY_ASSIGN(end_, recovered_end(env_.files, directory_, options_.trust, writer_));
     stored_.reset();
     if (!nothing(end_)) {
-        const auto slot = eventlog::read_head(env_.files, head_path(directory_, end_.incarnation));
+        TRY_ASSIGN(const auto header, eventlog::read_header(env_.files, directory_, current(),
+                                                            options_.trust, writer_));
+        key_ = header.certificate.key;
+        serial_ = header.certificate.serial;
+        const auto slot = eventlog::read_head(env_.files, head_path(directory_, end_.incarnation),
+                                              options_.trust);
         if (!slot && slot.error().code != Code::not_found) {
             return slot.error();
         }
@@ -143,7 +148,7 @@ Result<RemoteMirror::Step> RemoteMirror::next_segment(const eventlog::HeadSlot& 
         if (page.size() < header_bytes) {
             return Step::waiting;
         }
-        const auto header = parse_header(page, options_.cluster, writer_, *next);
+        const auto header = parse_header(page, options_.trust, writer_, *next);
         if (header) {
             return adopt(*next, page, *header);
         }
@@ -177,10 +182,15 @@ Result<RemoteMirror::Step> RemoteMirror::adopt(const SegmentId& id, ByteView pag
             return corrupt(id, Offset(0),
                            "its header continues another log than the mirror's (a fork)");
         }
+        if (header.serial < serial_) {
+            return corrupt(id, Offset(0), "it is signed with a key that was replaced before");
+        }
         TRY(copy_seal(current()));
     }
     TRY(store(id, Offset(0), page));
     end_ = first_position(id, header);
+    key_ = header.key;
+    serial_ = header.serial;
     return Step::moved;
 }
 
@@ -207,7 +217,7 @@ Result<RemoteMirror::Step> RemoteMirror::read_batches(Offset limit, std::string&
         }
         return bytes.error();
     }
-    const auto walk = walk_batches(*bytes, end_, options_.cluster, writer_);
+    const auto walk = walk_batches(*bytes, end_, options_.trust.cluster(), writer_);
     if (walk.taken > 0) {
         TRY(store(current(), end_.end, ByteView(*bytes).first(walk.taken)));
         end_ = walk.end;
@@ -237,7 +247,8 @@ Status RemoteMirror::copy_seal(const SegmentId& id) {
     TRY_ASSIGN(const auto bytes,
                share_.get(writer_, file_name(id), end_.end, eventlog::seal_bytes));
     const auto seal = eventlog::decode_seal(bytes);
-    if (seal && seal->end == end_.end && seal->hash == end_.hash) {
+    if (seal && seal->end == end_.end && seal->hash == end_.hash &&
+        eventlog::seal_is_signed(bytes, *seal, key_, options_.trust)) {
         TRY(store(id, end_.end, bytes));
     }
     return ok();

@@ -57,6 +57,8 @@ private:
     const std::string directory_;
     bool loaded_ = false;
     eventlog::LogPosition end_;
+    PublicKey key_{};           // of the segment where it ends
+    std::uint64_t serial_ = 0;  // of that key's certificate
     std::optional<eventlog::HeadSlot> stored_;
     std::uint64_t pulled_ = 0;  // bytes of the current pull
 };

@@ -4,13 +4,16 @@
 
 namespace reeve::mirror {
 
-Result<SegmentHeader> parse_header(ByteView page, const eventlog::ClusterId& cluster,
+Result<SegmentHeader> parse_header(ByteView page, const eventlog::Trust& trust,
                                    const WriterId& writer, const SegmentId& id) {
     TRY_ASSIGN(const auto header, eventlog::decode_header(page));
-    if (header.cluster != cluster || header.writer != writer || header.id != id) {
+    if (header.cluster != trust.cluster() || header.writer != writer || header.id != id) {
         return Error{Code::corrupt, "the header is of another cluster, writer or segment"};
     }
+    TRY(eventlog::verify_header(page, header, trust));
     SegmentHeader out;
+    out.key = header.certificate.key;
+    out.serial = header.certificate.serial;
     if (header.previous.incarnation.v != 0) {
         out.previous = Continuation{segment_of(header.previous), header.previous.end,
                                     header.previous.seq, header.previous.hash};
@@ -58,10 +61,9 @@ Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from,
 }
 
 Result<eventlog::LogPosition> recovered_end(env::FileSystem& files, const std::string& directory,
-                                            const eventlog::ClusterId& cluster,
-                                            const WriterId& writer) {
+                                            const eventlog::Trust& trust, const WriterId& writer) {
     TRY_ASSIGN(const auto log,
-               eventlog::recover(files, directory, cluster, writer, eventlog::Tail::mirrors));
+               eventlog::recover(files, directory, trust, writer, eventlog::Tail::mirrors));
     return log.end;
 }
 

@@ -23,6 +23,8 @@ struct Continuation {
 };
 struct SegmentHeader {
     std::optional<Continuation> previous;
+    PublicKey key{};           // of whom signed it
+    std::uint64_t serial = 0;  // of its certificate
 };
 
 inline std::string file_name(const SegmentId& id) { return eventlog::segment_name(id); }
@@ -30,8 +32,9 @@ inline std::optional<SegmentId> parse_file_name(std::string_view name) {
     return eventlog::parse_segment_name(name);
 }
 
-/// Code::corrupt when the page does not verify or is of another cluster, writer or segment.
-Result<SegmentHeader> parse_header(ByteView page, const eventlog::ClusterId& cluster,
+/// Code::corrupt when the page does not verify or is of another cluster, writer or segment;
+/// Code::denied when who signed it may not write this log.
+Result<SegmentHeader> parse_header(ByteView page, const eventlog::Trust& trust,
                                    const WriterId& writer, const SegmentId& id);
 eventlog::LogPosition first_position(const SegmentId& id, const SegmentHeader& header);
 
@@ -46,8 +49,7 @@ Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from,
 
 /// The verified end of a log on the local disk; incarnation 0 for none.
 Result<eventlog::LogPosition> recovered_end(env::FileSystem& files, const std::string& directory,
-                                            const eventlog::ClusterId& cluster,
-                                            const WriterId& writer);
+                                            const eventlog::Trust& trust, const WriterId& writer);
 /// Bytes of a finished segment that are shared: up to its valid end, and the seal where there is
 /// one.
 Result<std::uint64_t> end_with_seal(env::FileSystem& files, const std::string& path,

@@ -20,7 +20,9 @@ struct NodeConfig {
     NodeId node;
     WriterId writer;
     Role role = Role::worker;
-    share::ClusterId cluster{};
+    eventlog::Trust trust = eventlog::Trust::unpinned({});
+    eventlog::Identity identity;  // what this node signs with
+    std::string host;             // the machine, for people
     std::string state_directory;  // local; holds log/, projection/, run/, exec/
     std::vector<std::string> roles;
     std::vector<std::string> labels;  // "key=value"

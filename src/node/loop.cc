@@ -208,7 +208,7 @@ projection::Snapshot Loop::snapshot() {
 Status Loop::catch_up_own_log() {
     TRY_ASSIGN(auto reader,
                eventlog::LogReader::open(env_.files, config_.log_root() + "/" + config_.writer.v,
-                                         config_.cluster, config_.writer));
+                                         config_.trust, config_.writer));
     const auto found = projection_.cut().find(config_.writer);
     if (found != projection_.cut().end()) {
         TRY(reader.seek(found->second.position));
@@ -239,7 +239,7 @@ void Loop::fold_local_mirrors() {
             continue;
         }
         const auto directory = config_.log_root() + "/" + writer.v;
-        const auto log = eventlog::recover(env_.files, directory, config_.cluster, writer,
+        const auto log = eventlog::recover(env_.files, directory, config_.trust, writer,
                                            eventlog::Tail::mirrors);
         mirror::RemoteLog remote;
         remote.mirrored = log ? log->end : eventlog::LogPosition{};
@@ -281,7 +281,7 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
     if (found == readers_.end()) {
         TRY_ASSIGN(auto opened,
                    eventlog::LogReader::open(env_.files, config_.log_root() + "/" + writer.v,
-                                             config_.cluster, writer));
+                                             config_.trust, writer));
         const auto cursor = projection_.cut().find(writer);
         if (cursor != projection_.cut().end()) {
             TRY(opened.seek(cursor->second.position));

@@ -89,7 +89,7 @@ Status Node::open_projection() {
     for (const auto& [writer, cursor] : projection_->cut()) {
         TRY_ASSIGN(auto reader, eventlog::LogReader::open(services_.env.files,
                                                           config_.log_root() + "/" + writer.v,
-                                                          config_.cluster, writer));
+                                                          config_.trust, writer));
         const auto found = reader.seek(cursor.position);
         if (found ||
             (found.error().code != Code::conflict && found.error().code != Code::not_found)) {
@@ -108,7 +108,7 @@ Status Node::open_projection() {
 Status Node::open_log() {
     auto& files = services_.env.files;
     const std::string directory = config_.log_root() + "/" + config_.writer.v;
-    TRY_ASSIGN(const auto recovered, eventlog::recover(files, directory, config_.cluster,
+    TRY_ASSIGN(const auto recovered, eventlog::recover(files, directory, config_.trust,
                                                        config_.writer, eventlog::Tail::owners));
     for (const auto& warning : recovered.warnings) {
         services_.env.telemetry.log(env::Level::warning, "log", warning);
@@ -120,7 +120,8 @@ Status Node::open_log() {
     TRY_ASSIGN(incarnation_, claim_incarnation(own_last));
     eventlog::LogWriter::Options options;
     options.directory = directory;
-    options.cluster = config_.cluster;
+    options.cluster = config_.trust.cluster();
+    options.identity = config_.identity;
     options.writer = config_.writer;
     options.incarnation = incarnation_;
     options.nonce = nonce_;

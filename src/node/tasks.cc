@@ -13,8 +13,13 @@ constexpr milliseconds insist_again{20};
 constexpr milliseconds wait_slice{500};  // how soon a task without mail notices a stop
 
 mirror::MirrorOptions mirror_options(const TaskContext& context) {
-    return {context.config.log_root(), context.config.cluster, context.config.writer,
-            context.incarnation, context.nonce};
+    return {context.config.log_root(),
+            context.config.trust,
+            context.config.identity,
+            context.config.host,
+            context.config.writer,
+            context.incarnation,
+            context.nonce};
 }
 
 /// To the loop; a full mailbox means that the loop is far behind, and what is told will be told
@@ -64,8 +69,9 @@ void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) 
     state.work = false;
     state.next_heartbeat = now + context.config.heartbeat();
     if (doorbell != nullptr) {
-        doorbell->ring(mirror::encode(mirror::Ring{context.config.cluster, context.config.writer,
-                                                   slot->segment, slot->durable_end}));
+        doorbell->ring(
+            mirror::encode(mirror::Ring{context.config.trust.cluster(), context.config.writer,
+                                        slot->segment, slot->durable_end}));
     }
     tell_loop(context, Pushed{*slot, context.env.clock.mono_now()});
 }
@@ -199,7 +205,7 @@ void doorbell_task(TaskContext context, env::Doorbell& doorbell, const std::atom
     while (!stop) {
         const auto message = doorbell.next(context.env.clock.mono_now() + wait_slice);
         const auto ring = message ? mirror::decode_ring(*message) : std::nullopt;
-        if (ring && ring->cluster == context.config.cluster &&
+        if (ring && ring->cluster == context.config.trust.cluster() &&
             ring->writer != context.config.writer) {
             static_cast<void>(context.mail.pull.push(LookNow{}).has_value());
         }

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/result.h"
 #include "base/time.h"
 #include "runtime/os.h"
@@ -74,9 +75,14 @@ private:
 /// Makes the file if absent and never removes it. Code::conflict when another process holds it.
 Result<FileLock> lock_file(const std::string& path);
 
+/// Makes a file that only its owner may read and write, synced. Code::conflict when it exists.
+Status write_secret(const std::string& path, ByteView bytes);
+
 /// The directory of the program that runs, without a slash at the end; empty if unknown.
 std::string self_exe_dir();
 bool is_terminal(int fd);
+/// The number of this process.
+int process_id();
 /// Permission bits that new files never get, for example 0007. Once, before threads start.
 void set_file_creation_mask(unsigned mask);
 /// Ends the process at once: no destructor runs and no thread is joined. For a task that hangs on a

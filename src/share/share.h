@@ -19,7 +19,7 @@
 
 namespace reeve::share {
 
-using ClusterId = std::array<std::uint8_t, 16>;
+using eventlog::ClusterId;
 using Nonce = std::array<std::uint8_t, 16>;
 
 /// Is the thing behind the path our cluster's directory? Checked before anything is created there:
@@ -45,9 +45,10 @@ public:
     /// Bytes [at, at+limit) by a fresh open; shorter at the end of the file.
     virtual Result<Bytes> get(const WriterId& writer, const std::string& segment_file, Offset at,
                               std::size_t limit) = 0;
-    /// Writes the next of the two slots of the writer's HEAD file, in place, and syncs.
+    /// Writes a signed slot into its place in the writer's HEAD file, and syncs.
     virtual Status declare(const eventlog::HeadSlot& slot) = 0;
-    /// The greatest valid slot over the writer's HEAD files; nullopt when there is none.
+    /// The greatest valid slot over the writer's HEAD files that is signed by whom we trust;
+    /// nullopt when there is none.
     virtual Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) = 0;
     /// Writers that have a directory, sorted; names that are no writer names are skipped.
     virtual Result<std::vector<WriterId>> writers() = 0;

@@ -16,6 +16,7 @@
 #include "runtime/posix_file_system.h"
 #include "runtime/spdlog_telemetry.h"
 #include "runtime/thread_tasks.h"
+#include "tests/lib/test_identity.h"
 
 namespace reeve::eventlog {
 namespace {
@@ -30,11 +31,11 @@ protected:
 
     std::unique_ptr<LogWriter> open(std::uint64_t incarnation,
                                     std::uint64_t segment_bytes = default_segment_bytes) {
-        const auto before = recover(files_, directory_, cluster_, writer_, Tail::owners);
+        const auto before = recover(files_, directory_, trust_, writer_, Tail::owners);
         EXPECT_TRUE(before) << before.error().message;
         const LogWriter::Options options{
-            directory_, cluster_,    writer_,          Incarnation(incarnation),
-            {},         before->end, before->last_hlc, segment_bytes};
+            directory_,  cluster_,         writer_,      Incarnation(incarnation), {}, identity_,
+            before->end, before->last_hlc, segment_bytes};
         auto log = LogWriter::open({clock_, files_, tasks_, entropy_, telemetry_}, options);
         EXPECT_TRUE(log) << log.error().message;
         return std::move(*log);
@@ -47,7 +48,7 @@ protected:
         accepted_.push_back(text);
     }
     Result<std::vector<std::string>> read(std::optional<LogPosition> limit = std::nullopt) {
-        TRY_ASSIGN(auto reader, LogReader::open(files_, directory_, cluster_, writer_));
+        TRY_ASSIGN(auto reader, LogReader::open(files_, directory_, trust_, writer_));
         std::vector<std::string> out;
         for (;;) {
             TRY_ASSIGN(const auto batch, reader.next(limit));
@@ -79,6 +80,8 @@ protected:
     runtime::PosixFileSystem files_;
     runtime::OsEntropy entropy_;
     ClusterId cluster_{1, 2, 3};
+    Trust trust_ = testing_support::test_trust(cluster_);
+    Identity identity_ = testing_support::test_identity(cluster_, NodeId("nova"));
     WriterId writer_{"nova.worker"};
     std::string directory_;
     std::vector<std::string> accepted_;
@@ -110,7 +113,7 @@ TEST_F(Log, ATornLastBatchIsLeftOutAtEveryByte) {
     const auto whole = content(path);
     for (std::uint64_t cut = keep.end.v; cut < end.end.v; ++cut) {
         store(path, ByteView(whole).first(cut));
-        const auto found = recover(files_, directory_, cluster_, writer_, Tail::owners);
+        const auto found = recover(files_, directory_, trust_, writer_, Tail::owners);
         ASSERT_TRUE(found) << found.error().message;
         ASSERT_EQ(found->end, keep) << "cut at " << cut;
     }
@@ -160,10 +163,10 @@ TEST_F(Log, DamageIsToldWithoutADeclaredEndWhenALaterBatchProvesIt) {  // I7
         const auto seen = read();
         ASSERT_FALSE(seen) << "byte " << at;
         EXPECT_EQ(seen.error().code, Code::corrupt);
-        ASSERT_FALSE(recover(files_, directory_, cluster_, writer_, Tail::owners)) << "byte " << at;
+        ASSERT_FALSE(recover(files_, directory_, trust_, writer_, Tail::owners)) << "byte " << at;
     }
     // A mirror pulls again what a power cut left out, so a later batch proves nothing there.
-    EXPECT_TRUE(recover(files_, directory_, cluster_, writer_, Tail::mirrors));
+    EXPECT_TRUE(recover(files_, directory_, trust_, writer_, Tail::mirrors));
     auto zeroed = whole;  // a lost sector
     std::fill_n(zeroed.begin() + header_page_bytes, 96, std::uint8_t{0});
     store(path, zeroed);
@@ -180,10 +183,10 @@ TEST_F(Log, ARottenHeaderOfASegmentInUseIsDamageAndATornOneIsPassedOver) {
     rotten[200] ^= 1;
     store(path, rotten);
     EXPECT_FALSE(read());
-    EXPECT_FALSE(recover(files_, directory_, cluster_, writer_, Tail::owners));
+    EXPECT_FALSE(recover(files_, directory_, trust_, writer_, Tail::owners));
     store(path, ByteView(rotten).first(header_page_bytes));  // it never held a batch
     EXPECT_EQ(read().value_or({}), std::vector<std::string>{"first"});
-    EXPECT_TRUE(recover(files_, directory_, cluster_, writer_, Tail::owners));
+    EXPECT_TRUE(recover(files_, directory_, trust_, writer_, Tail::owners));
 }
 
 TEST_F(Log, ABatchThatTheNextSegmentExcludesIsNotRead) {
@@ -192,8 +195,8 @@ TEST_F(Log, ABatchThatTheNextSegmentExcludesIsNotRead) {
     const auto end = log->position();
     append(*log, "its sync failed");
     log.reset();
-    LogWriter::Options options{directory_, cluster_, writer_, Incarnation(2),
-                               {},         end,      {},      default_segment_bytes};
+    LogWriter::Options options{directory_, cluster_, writer_, Incarnation(2),       {},
+                               identity_,  end,      {},      default_segment_bytes};
     auto next = *LogWriter::open({clock_, files_, tasks_, entropy_, telemetry_}, options);
     append(*next, "after");
     EXPECT_EQ(read().value_or({}), (std::vector<std::string>{"kept", "after"}));
@@ -205,10 +208,10 @@ TEST_F(Log, TheClockOfALogNeverGoesBack) {
         auto log = open(1);
         log->observe(Hlc(UINT64_MAX));  // a peer ten years ahead: two seconds are believed
         append(*log, "before");
-        ahead = recover(files_, directory_, cluster_, writer_, Tail::owners)->last_hlc;
+        ahead = recover(files_, directory_, trust_, writer_, Tail::owners)->last_hlc;
     }
     append(*open(2), "after");
-    EXPECT_GT(recover(files_, directory_, cluster_, writer_, Tail::owners)->last_hlc, ahead);
+    EXPECT_GT(recover(files_, directory_, trust_, writer_, Tail::owners)->last_hlc, ahead);
 }
 
 TEST_F(Log, AMissingSegmentIsCorruptionAndAChangedPastIsNoticed) {
@@ -216,7 +219,7 @@ TEST_F(Log, AMissingSegmentIsCorruptionAndAChangedPastIsNoticed) {
     for (int i = 0; i < 60; ++i) {
         append(*log, std::string(100, 'a'));
     }
-    auto reader = *LogReader::open(files_, directory_, cluster_, writer_);
+    auto reader = *LogReader::open(files_, directory_, trust_, writer_);
     const auto first = *reader.next(std::nullopt);
     ASSERT_TRUE(first);
     const auto cursor = first->position_after;
@@ -226,7 +229,7 @@ TEST_F(Log, AMissingSegmentIsCorruptionAndAChangedPastIsNoticed) {
     EXPECT_EQ(seen.error().code, Code::corrupt);
     auto wrong = cursor;
     wrong.hash[0] ^= 1;
-    auto again = *LogReader::open(files_, directory_, cluster_, writer_);
+    auto again = *LogReader::open(files_, directory_, trust_, writer_);
     EXPECT_TRUE(again.seek(cursor));
     const auto moved = again.seek(wrong);
     ASSERT_FALSE(moved);
@@ -237,6 +240,7 @@ TEST_F(Log, ALogOfAnotherClusterOrWriterIsNotRead) {
     auto log = open(1);
     append(*log, "mine");
     cluster_[0] = 9;
+    trust_ = testing_support::test_trust(cluster_);
     const auto seen = read();
     ASSERT_FALSE(seen);
     EXPECT_EQ(seen.error().code, Code::conflict);
@@ -249,13 +253,89 @@ TEST_F(Log, OneWholeHeadSlotIsAlwaysThere) {
     slot.writer = writer_;
     slot.incarnation = Incarnation(1);
     for (slot.counter = 1; slot.counter <= 5; ++slot.counter) {
+        sign(slot, identity_);
         ASSERT_TRUE(write_head(*file, slot));
     }
-    EXPECT_EQ((*read_head(files_, path))->counter, 5u);
+    EXPECT_EQ((*read_head(files_, path, trust_))->counter, 5u);
     auto bytes = content(path);
     bytes[head_slot_bytes + 100] ^= 1;  // the slot of counter 5 is torn
     store(path, bytes);
-    EXPECT_EQ((*read_head(files_, path))->counter, 4u);
+    EXPECT_EQ((*read_head(files_, path, trust_))->counter, 4u);
+}
+
+TEST_F(Log, NoBitOfAHeaderPageASealOrAHeadSlotChangesUnseen) {
+    auto log = open(1);
+    append(*log, "one");
+    ASSERT_TRUE(log->close());
+    const auto whole = content(last_file());
+    const auto flip = [&](Bytes bytes, std::size_t bit) {
+        bytes[bit / 8] = static_cast<std::uint8_t>(bytes[bit / 8] ^ (1U << (bit % 8)));
+        return bytes;
+    };
+    const std::string path = last_file();
+    const std::size_t sealed_at = whole.size() - seal_bytes;
+    for (std::size_t bit = 0; bit < header_page_bytes * 8; bit += 13) {
+        store(path, flip(whole, bit));
+        ASSERT_FALSE(read()) << "bit " << bit << " of the header page";
+    }
+    for (std::size_t bit = sealed_at * 8; bit < whole.size() * 8; ++bit) {
+        store(path, flip(whole, bit));
+        // A seal that is none closes nothing: what it says is never believed.
+        const auto decoded = decode_seal(ByteView(flip(whole, bit)).subspan(sealed_at));
+        ASSERT_FALSE(decoded && seal_is_signed(ByteView(flip(whole, bit)).subspan(sealed_at),
+                                               *decoded, identity_.certificate.key, trust_))
+            << "bit " << bit;
+    }
+    HeadSlot slot;
+    slot.writer = writer_;
+    slot.incarnation = Incarnation(1);
+    slot.counter = 1;
+    slot.host = "nova process 7";
+    sign(slot, identity_);
+    const auto bytes = encode(slot);
+    for (std::size_t bit = 0; bit < bytes.size() * 8; bit += 13) {
+        const auto decoded = decode_head(flip(bytes, bit));
+        ASSERT_FALSE(decoded && verify_head(*decoded, trust_)) << "bit " << bit << " of HEAD";
+    }
+}
+
+TEST_F(Log, WhatIsSignedByNobodyWhoMayIsNotRead) {
+    auto log = open(1);
+    append(*log, "mine");
+    trust_ = Trust(cluster_, {testing_support::test_key(9).public_key()});
+    auto seen = read();
+    ASSERT_FALSE(seen);
+    EXPECT_EQ(seen.error().code, Code::denied);
+    trust_ = Trust::unpinned(cluster_);
+    EXPECT_EQ(read().value_or({}), accepted_);
+    // A right for another node, and a page that another key signed.
+    trust_ = testing_support::test_trust(cluster_);
+    identity_ = testing_support::test_identity(cluster_, NodeId("mira"));
+    log = open(2);
+    seen = read();
+    ASSERT_FALSE(seen);
+    EXPECT_EQ(seen.error().code, Code::denied);
+    identity_ = testing_support::test_identity(cluster_, NodeId("nova"));
+    identity_.key = testing_support::test_key(77);
+    SegmentHeader header;
+    header.cluster = cluster_;
+    header.writer = writer_;
+    header.id = {Incarnation(1), SegmentNo(1)};
+    const auto page = encode_header(header, identity_);
+    EXPECT_EQ(verify_header(page, header, trust_).error().code, Code::denied);
+    const auto decoded = decode_header(page);
+    ASSERT_TRUE(decoded);
+    EXPECT_EQ(verify_header(page, *decoded, trust_).error().code, Code::corrupt);
+}
+
+TEST_F(Log, AKeyThatWasReplacedSignsNoLaterSegment) {
+    identity_ = testing_support::test_identity(cluster_, NodeId("nova"), 2, 5);
+    append(*open(1), "by the second key");
+    identity_ = testing_support::test_identity(cluster_, NodeId("nova"), 1, 4);
+    auto log = open(2);
+    const auto seen = read();
+    ASSERT_FALSE(seen);
+    EXPECT_NE(seen.error().message.find("replaced before"), std::string::npos);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ protected:
         slot.incarnation = Incarnation(incarnation);
         slot.counter = counter;
         slot.segment = SegmentNo(1);
+        eventlog::sign(slot, test_identity(cluster_id(7), NodeId("alpha")));
         return slot;
     }
 };

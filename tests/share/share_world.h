@@ -17,6 +17,7 @@
 #include "env/env.h"
 #include "runtime/posix_file_system.h"
 #include "share/dir/dir_share.h"
+#include "tests/lib/test_identity.h"
 
 namespace reeve::testing {
 
@@ -144,17 +145,22 @@ inline std::string read_text(const std::string& path) {
     return {std::istreambuf_iterator<char>(in), {}};
 }
 
+using testing_support::test_identity;
+using testing_support::test_trust;
+
 /// One cluster directory under <dir>/nas, and instances of DirShare over it.
 class ShareWorld : public ::testing::Test {
 protected:
     void SetUp() override {
-        const auto made = share::DirShare::create(files, root(), cluster_id(7), "home \"lab\"");
+        const auto made = share::DirShare::create(files, root(), cluster_id(7), "home \"lab\"",
+                                                  test_trust(cluster_id(7)).operators());
         ASSERT_TRUE(made) << made.error().message;
     }
     std::string root() const { return dir / "nas"; }
     std::string at(std::string_view below) const { return root() + "/" + std::string(below); }
     std::unique_ptr<share::DirShare> make_share() {
-        return std::make_unique<share::DirShare>(files, root(), cluster_id(7), entropy, clock);
+        return std::make_unique<share::DirShare>(files, root(), test_trust(cluster_id(7)), entropy,
+                                                 clock);
     }
 
     TempDir dir;

@@ -76,7 +76,7 @@ TEST_F(Tree, WithoutIdentityNothingIsCreated) {
 }
 
 TEST_F(Tree, AnotherClustersDirectoryIsNotTouched) {
-    share::DirShare foreign(files, root(), cluster_id(8), entropy, clock);
+    share::DirShare foreign(files, root(), test_trust(cluster_id(8)), entropy, clock);
     const auto before = everything_below(root());
     EXPECT_EQ(foreign.identity().check().error().code, Code::conflict);
     for (const auto& status : mutate_all(foreign)) {
@@ -96,12 +96,12 @@ TEST_F(Tree, TheIdentityIsLookedAtAgainAfterASecond) {
 }
 
 TEST_F(Tree, CreateIsRepeatableAndRefusesAnotherCluster) {
-    EXPECT_TRUE(share::DirShare::create(files, root(), cluster_id(7), "again"));
+    EXPECT_TRUE(share::DirShare::create(files, root(), cluster_id(7), "again", {}));
     EXPECT_NE(read_text(at("reeve-cluster.json")).find("home \\\"lab\\\""), std::string::npos);
-    EXPECT_EQ(share::DirShare::create(files, root(), cluster_id(8), "other").error().code,
+    EXPECT_EQ(share::DirShare::create(files, root(), cluster_id(8), "other", {}).error().code,
               Code::conflict);
     write_text(at("reeve-cluster.json"), "{}");
-    EXPECT_EQ(share::DirShare::create(files, root(), cluster_id(7), "home").error().code,
+    EXPECT_EQ(share::DirShare::create(files, root(), cluster_id(7), "home", {}).error().code,
               Code::corrupt);
     EXPECT_EQ(make_share()->identity().check().error().code, Code::corrupt);
 }

@@ -26,6 +26,7 @@ int exit_of(Code code) {
         case Code::corrupt: return exit_verification;
         case Code::timeout: return exit_timed_out;
         case Code::unavailable: return exit_unreachable;
+        case Code::denied: return exit_denied;
         case Code::replaced: return 11;
         case Code::io:
         case Code::full:
@@ -83,6 +84,12 @@ Result<const daemon::FileConfig*> Context::config() {
         TRY_ASSIGN(config_, daemon::load_config(options.config));
     }
     return static_cast<const daemon::FileConfig*>(&*config_);
+}
+
+eventlog::Trust Context::trust_for(const eventlog::ClusterId& cluster) {
+    const auto file = config();
+    return file && (*file)->cluster == cluster ? (*file)->trust()
+                                               : eventlog::Trust::unpinned(cluster);
 }
 
 Result<WriterId> Context::view_writer() {

@@ -18,6 +18,7 @@ constexpr int exit_done = 0;
 constexpr int exit_failed = 1;
 constexpr int exit_usage = 2;
 constexpr int exit_warnings = 3;
+constexpr int exit_denied = 4;
 constexpr int exit_not_found = 5;
 constexpr int exit_conflict = 6;
 constexpr int exit_refused = 7;
@@ -58,6 +59,8 @@ public:
 
     /// The configuration, read once. Prints nothing; the caller fails with it.
     Result<const daemon::FileConfig*> config();
+    /// What this machine has pinned, when that is the cluster; else nothing is.
+    eventlog::Trust trust_for(const eventlog::ClusterId& cluster);
     /// The view of this node's daemon with the newest cut: worker's or coordinator's. Works while
     /// the daemons are stopped or hung.
     Result<projection::Snapshot> view();

@@ -27,8 +27,8 @@ void add_global_options(Program& program);
 int run_program(Program& program, int argc, char** argv);
 
 constexpr const char* exit_status_help =
-    "Exit status: 0 done, 1 failed, 2 usage, 3 done with warnings or not yet shared, 5 not found, "
-    "6 conflict,\n"
-    "7 refused, 8 unreachable, 9 timed out, 10 verification failed.";
+    "Exit status: 0 done, 1 failed, 2 usage, 3 done with warnings or not yet shared, 4 not "
+    "allowed,\n"
+    "5 not found, 6 conflict, 7 refused, 8 unreachable, 9 timed out, 10 verification failed.";
 
 }  // namespace reeve::cli

@@ -48,7 +48,7 @@ class Cluster:
                  incoming="allow"):
         self.binaries = pathlib.Path(binaries)
         self.directory = pathlib.Path(directory)
-        self.nodes = tuple(nodes)
+        self.nodes = tuple(nodes)  # the first one has the operator's key
         self.daemons = {}  # writer name -> Popen
         self.share = self.directory / "nas"
         self._logs = self.directory / "logs"
@@ -58,8 +58,10 @@ class Cluster:
     def _init_nodes(self, slots, heartbeat_ms, coordinator_ms, incoming):
         ports = free_udp_ports(len(self.nodes) + 1)
         bells = [f"127.0.0.1:{port}" for port in ports]
+        code = None
         for index, node in enumerate(self.nodes):
-            command = [self.binaries / "reeve", "init", "--cluster", self.share, "--name", "home", "--node", node,
+            begin = ["init", "--name", "home"] if code is None else ["join", code]
+            command = [self.binaries / "reeve", *begin, "--json", "--cluster", self.share, "--node", node,
                        "--dir", self.directory / node, "--slots", str(slots), "--role", "compute",
                        "--incoming", incoming, "--heartbeat-ms", str(heartbeat_ms),
                        "--coordinator-heartbeat-ms", str(coordinator_ms), "--worker-bell", bells[index]]
@@ -68,7 +70,11 @@ class Cluster:
             for peer in bells:
                 if peer != bells[index]:
                     command += ["--bell-peer", peer]
-            subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+            done = subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE)
+            if code is None:
+                code = json.loads(done.stdout)["join_code"]
+            else:
+                self.reeve("node", "admit", node, "--yes")
 
     # -- processes ----------------------------------------------------------------------------------
 
@@ -170,7 +176,11 @@ class Cluster:
 
     def wait_serving(self, node, seconds=15):
         """Until the node's worker answers on its socket."""
-        wait_for(lambda: self.run("status", "--json", node=node).returncode == 0, seconds, f"{node} answers")
+        def answers():
+            done = self.run("status", "--json", node=node)
+            return done.returncode == 0 and isinstance(json.loads(done.stdout)["daemon"], dict)
+
+        wait_for(answers, seconds, f"{node} answers")
 
     # -- what must be equal -------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ Result<replay::LogSet> logs_of(Context& context, env::FileSystem& files,
                    : file->writer_state(file->writer(node::Role::coordinator));
     }
     TRY_ASSIGN(auto set, replay::find_logs(files, path));
+    set.trust = context.trust_for(set.trust.cluster());
     if (!arguments.writer.empty()) {
         std::erase_if(set.logs, [&](const auto& log) { return log.writer.v != arguments.writer; });
         if (set.logs.empty()) {
@@ -262,15 +263,15 @@ struct LogFacts {
     std::optional<Error> damage;
 };
 
-LogFacts facts_of(env::FileSystem& files, const eventlog::ClusterId& cluster,
+LogFacts facts_of(env::FileSystem& files, const eventlog::Trust& trust,
                   const replay::LogDirectory& log) {
     LogFacts out;
-    auto reader = eventlog::LogReader::open(files, log.path, cluster, log.writer);
+    auto reader = eventlog::LogReader::open(files, log.path, trust, log.writer);
     if (!reader) {
         out.damage = reader.error();
         return out;
     }
-    const auto limit = replay::declared_end(files, log.path);
+    const auto limit = replay::declared_end(files, log.path, trust);
     while (true) {
         auto batch =
             limit ? reader->next(*limit) : Result<std::optional<eventlog::Batch>>(limit.error());
@@ -323,7 +324,7 @@ int verify(Context& context, const Arguments& arguments) {
     }
     json documents = json::array();
     for (const auto& log : source->set.logs) {
-        const auto facts = facts_of(source->files, source->set.cluster, log);
+        const auto facts = facts_of(source->files, source->set.trust, log);
         exit = facts.damage ? cli::exit_verification : exit;
         documents.push_back(facts_json(log, facts));
         if (!context.options.json) {
@@ -354,7 +355,7 @@ int stats(Context& context, const Arguments& arguments) {
     std::map<std::string, std::uint64_t> types;
     cli::Table logs({"WRITER", "EVENTS", "BATCHES", "SIZE", "FIRST", "LAST", "STATE"});
     for (const auto& log : source->set.logs) {
-        const auto facts = facts_of(source->files, source->set.cluster, log);
+        const auto facts = facts_of(source->files, source->set.trust, log);
         exit = facts.damage ? cli::exit_verification : exit;
         documents.push_back(facts_json(log, facts));
         for (const auto& [type, count] : facts.types) {

@@ -174,7 +174,7 @@ private:
             if (!files_.info(directory)) {
                 continue;
             }
-            const auto log = eventlog::recover(files_, directory, config_->cluster, writer,
+            const auto log = eventlog::recover(files_, directory, config_->trust(), writer,
                                                eventlog::Tail::owners);
             add("log." + writer.v, log.has_value(),
                 log ? fmt::format("{} events, whole", log->end.seq.v) : log.error().message,

@@ -1,15 +1,18 @@
-// init: makes a cluster's directory and a node's configuration, or a node of a cluster that exists.
+// init: a cluster, its operator's key and its first node. join: one more machine, which asks an
+// operator to be admitted.
 
 #include <fmt/format.h>
 
 #include <filesystem>
 
+#include "daemon/identity.h"
 #include "runtime/os_entropy.h"
 #include "runtime/posix_clock.h"
 #include "runtime/posix_file_system.h"
 #include "runtime/process.h"
 #include "share/dir/dir_share.h"
 #include "share/dir/dir_tree.h"
+#include "share/dir/members.h"
 #include "verbs.h"
 
 namespace reeve::cli {
@@ -17,6 +20,8 @@ namespace {
 
 struct InitOptions {
     bool single = false;
+    std::string code;     // join: what a person was told
+    int wait_s = 0;       // join: for the certificate
     std::string cluster;  // the shared directory
     std::string name = "home";
     std::string node;
@@ -102,19 +107,16 @@ std::string configuration(const InitOptions& o, const Places& places) {
         o.worker_bell, o.coordinator_bell, quoted_list(o.bell_peers));
 }
 
-/// The identity of the shared directory; made when the directory has none.
-Result<share::ClusterId> cluster_identity(env::FileSystem& files, const Places& places,
-                                          const InitOptions& o, bool& created) {
-    auto known = share::read_identity(files, places.nas);
-    if (known || known.error().code != Code::unavailable) {
-        return known;
-    }
+struct Cluster {
     share::ClusterId id{};
-    runtime::OsEntropy().fill(id);
-    TRY(files.make_dirs(places.nas));
-    TRY(share::DirShare::create(files, places.nas, id, o.name));
-    created = true;
-    return id;
+    std::string name;
+    std::vector<PublicKey> operators;
+};
+
+PrivateKey new_key() {
+    PrivateKey::Seed seed{};
+    runtime::OsEntropy().fill(seed);
+    return PrivateKey::from_seed(seed);
 }
 
 Status write_new(env::FileSystem& files, const std::string& path, const std::string& text) {
@@ -124,22 +126,110 @@ Status write_new(env::FileSystem& files, const std::string& path, const std::str
     return files.replace_file(path, as_bytes(text), true);
 }
 
-Status make_node(const InitOptions& o, const Places& places, bool& created) {
-    runtime::PosixFileSystem files;
-    const std::string config = places.config + "/reeve.toml";
-    if (files.info(config)) {
-        return Error{Code::conflict, config + " exists already; nothing was changed"};
+std::uint32_t roles_of(const InitOptions& o) {
+    return eventlog::worker_role | (o.coordinator ? eventlog::coordinator_role : 0U);
+}
+
+/// A new key of this node, in its file.
+Result<PrivateKey> make_node_key(const Places& places) {
+    auto key = new_key();
+    TRY(runtime::write_secret(places.config + "/node.key", as_bytes(key.to_pem())));
+    return key;
+}
+
+/// What pins the cluster and configures the node; reeve.toml, last, says that all is there.
+Status write_configuration(env::FileSystem& files, const InitOptions& o, const Places& places,
+                           const Cluster& cluster) {
+    std::vector<std::string> operators;
+    for (const auto& key : cluster.operators) {
+        operators.push_back(key_text(key));
     }
-    TRY_ASSIGN(const auto id, cluster_identity(files, places, o, created));
+    const std::string pinned = fmt::format(
+        "# Which cluster this machine belongs to, and whose word it takes. What lies on the share "
+        "is checked against it.\n"
+        "id        = \"{}\"\nname      = {}\noperators = {}\n",
+        to_hex(cluster.id), nlohmann::json(cluster.name).dump(), quoted_list(operators));
+    TRY(write_new(files, places.config + "/cluster.toml", pinned));
+    return write_new(files, places.config + "/reeve.toml", configuration(o, places));
+}
+
+Status make_directories(env::FileSystem& files, const Places& places) {
+    for (const auto& name : {"reeve.toml", "cluster.toml", "node.key", "node.cert"}) {
+        const auto path = places.config + "/" + name;
+        if (files.info(path)) {
+            return Error{Code::conflict, path + " exists already; nothing was changed"};
+        }
+    }
     for (const auto& directory : {places.config, places.state, places.run}) {
         TRY(files.make_dirs(directory));
     }
-    const std::string pinned = fmt::format(
-        "# Which cluster this machine belongs to. What lies on the share is checked against it.\n"
-        "id   = \"{}\"\nname = \"{}\"\n",
-        to_hex(id), o.name);
-    TRY(write_new(files, places.config + "/cluster.toml", pinned));
-    return write_new(files, config, configuration(o, places));
+    return ok();
+}
+
+/// The operator's key comes first: without it a cluster could never admit anybody.
+Result<Cluster> make_cluster(const InitOptions& o, const Places& places) {
+    runtime::PosixFileSystem files;
+    const auto known = share::read_identity(files, places.nas);
+    if (known || known.error().code != Code::unavailable) {
+        return known ? Error{Code::conflict, places.nas + " is a cluster already"} : known.error();
+    }
+    TRY(make_directories(files, places));
+    Cluster cluster;
+    cluster.name = o.name;
+    runtime::OsEntropy().fill(cluster.id);
+    const auto operator_key = new_key();
+    cluster.operators.push_back(operator_key.public_key());
+    TRY(runtime::write_secret(places.config + "/operator.key", as_bytes(operator_key.to_pem())));
+    TRY_ASSIGN(const auto key, make_node_key(places));
+    const auto certificate = eventlog::issue(
+        {cluster.id, NodeId(o.node), roles_of(o), 1, wall_now_ms(), key.public_key(), {}, {}},
+        operator_key);
+    TRY(files.replace_file(places.config + "/node.cert",
+                           as_bytes(eventlog::certificate_text(certificate)), true));
+    TRY(files.make_dirs(places.nas));
+    TRY(share::DirShare::create(files, places.nas, cluster.id, o.name, cluster.operators));
+    TRY(share::put_certificate(files, places.nas, certificate));
+    TRY(write_configuration(files, o, places, cluster));
+    return cluster;
+}
+
+Result<Cluster> believed_cluster(env::FileSystem& files, const InitOptions& o,
+                                 const Places& places) {
+    TRY_ASSIGN(const auto found, share::read_cluster_file(files, places.nas));
+    const auto code = eventlog::join_code(found.id, found.operators);
+    if (found.operators.empty() || !eventlog::same_join_code(o.code, code)) {
+        return Error{Code::denied,
+                     "the code is not that of the cluster at " + places.nas +
+                         ": mistyped, another cluster's, or the share lies about its operators"};
+    }
+    return Cluster{found.id, found.name, found.operators};
+}
+
+Result<PublicKey> join_cluster(const InitOptions& o, const Places& places, Cluster& cluster) {
+    runtime::PosixFileSystem files;
+    TRY_ASSIGN(cluster, believed_cluster(files, o, places));
+    TRY(make_directories(files, places));
+    TRY_ASSIGN(const auto key, make_node_key(places));
+    const share::JoinRequest request{cluster.id,       NodeId(o.node),       roles_of(o),
+                                     key.public_key(), runtime::host_name(), wall_now_ms()};
+    TRY(share::put_request(files, places.nas, request, key));
+    TRY(write_configuration(files, o, places, cluster));
+    return key.public_key();
+}
+
+bool complete(InitOptions& o) {
+    if (o.node.empty()) {
+        o.node = default_node();
+    }
+    return valid_node_name(o.node);
+}
+
+const Failure bad_name{"usage", exit_usage, "that cannot name a node",
+                       "a letter, then letters, digits and '-', at most 32, lower case",
+                       "--node NAME"};
+
+std::string config_option(const InitOptions& o, const Places& places) {
+    return o.directory.empty() ? "" : " --config " + places.config + "/reeve.toml";
 }
 
 int init(Context& context, InitOptions o) {
@@ -150,73 +240,139 @@ int init(Context& context, InitOptions o) {
              "reeve init --single"});
     }
     o.coordinator = o.coordinator || o.single;
-    if (o.node.empty()) {
-        o.node = default_node();
-    }
-    if (!valid_node_name(o.node)) {
-        return context.fail({"usage", exit_usage, "'" + o.node + "' cannot name a node",
-                             "a letter, then letters, digits and '-', at most 32, lower case", ""});
+    if (!complete(o)) {
+        return context.fail(bad_name);
     }
     const auto places = places_of(o);
     if (context.options.dry_run) {
         fmt::print("{}", configuration(o, places));
         return exit_done;
     }
-    bool created = false;
-    if (auto made = make_node(o, places, created); !made) {
-        return context.fail(made.error(), "choose another place: reeve init --dir DIR ...");
+    const auto cluster = make_cluster(o, places);
+    if (!cluster) {
+        return context.fail(cluster.error(),
+                            "another place: reeve init --dir DIR ...; a cluster that exists: "
+                            "reeve join --cluster DIR CODE");
     }
+    const auto code = eventlog::join_code(cluster->id, cluster->operators);
     const std::string config = places.config + "/reeve.toml";
     if (context.options.json) {
         context.print({{"schema", "reeve.init/v1"},
                        {"node", o.node},
                        {"config", config},
                        {"nas", places.nas},
-                       {"created_cluster", created}});
+                       {"operator_key", places.config + "/operator.key"},
+                       {"join_code", code}});
         return exit_done;
     }
-    const std::string option = o.directory.empty() ? "" : " --config " + config;
+    const std::string option = config_option(o, places);
     fmt::print(
-        "{} {} at {}\nnode {} is configured in {}\n\nnext:\n  reeve-worker{} &\n  reeve{} submit "
-        "--wait -- /bin/echo hello\n"
-        "  reeve{} status\n",
-        created ? "made cluster" : "joined cluster", o.name, places.nas, o.node, config, option,
-        option, option);
+        "made cluster {} at {}\nnode {} is configured in {}\nthe operator's key is {}: keep a copy "
+        "elsewhere, whoever has it admits machines\n\nnext:\n  reeve-worker{} &\n"
+        "  reeve{} submit --wait -- /bin/echo hello\n  reeve{} status\n",
+        o.name, places.nas, o.node, config, places.config + "/operator.key", option, option,
+        option);
+    if (!o.single) {
+        fmt::print("on each other machine:\n  reeve join --cluster {} {}\n", places.nas, code);
+    }
     return exit_done;
+}
+
+/// Until an operator has answered; the daemons wait for themselves, this is for scripts.
+bool wait_for_certificate(const std::string& config, int seconds_to_wait) {
+    const auto file = daemon::load_config(config);
+    runtime::PosixFileSystem files;
+    constexpr milliseconds again{200};
+    const auto deadline = wall_now_ms() + seconds_to_wait * 1000LL;
+    while (file && wall_now_ms() < deadline) {
+        if (daemon::fetch_identity(files, *file, file->writer(node::Role::worker))) {
+            return true;
+        }
+        pause(again);
+    }
+    return false;
+}
+
+int join(Context& context, InitOptions o) {
+    if (!complete(o)) {
+        return context.fail(bad_name);
+    }
+    const auto places = places_of(o);
+    if (context.options.dry_run) {
+        fmt::print("{}", configuration(o, places));
+        return exit_done;
+    }
+    Cluster cluster;
+    const auto key = join_cluster(o, places, cluster);
+    if (!key) {
+        return context.fail(key.error(), "on a machine of the cluster: reeve key show");
+    }
+    const std::string config = places.config + "/reeve.toml";
+    if (context.options.json) {
+        context.print({{"schema", "reeve.join/v1"},
+                       {"node", o.node},
+                       {"config", config},
+                       {"nas", places.nas},
+                       {"fingerprint", fingerprint(*key)}});
+    } else {
+        fmt::print(
+            "node {} asks to join cluster {}; its key is\n  {}\nit is configured in {}\n\nnext, "
+            "where the operator's key is:\n  reeve node admit {}\nand here:\n  reeve-worker{} &\n",
+            o.node, cluster.name, fingerprint(*key), config, o.node, config_option(o, places));
+        std::fflush(stdout);
+    }
+    if (o.wait_s > 0 && !wait_for_certificate(config, o.wait_s)) {
+        return context.fail({"timeout", exit_timed_out, "nobody has admitted " + o.node + " yet",
+                             "the request stays on the share; a daemon started here waits for it",
+                             "reeve node admit " + o.node});
+    }
+    return exit_done;
+}
+
+void add_node_options(CLI::App& sub, const std::shared_ptr<InitOptions>& o) {
+    sub.add_option("--node", o->node, "name of this node (default: the machine's)");
+    sub.add_option(
+        "--dir", o->directory,
+        "keep configuration, state and sockets below DIR instead of /etc, /var/lib, /run");
+    sub.add_flag("--coordinator", o->coordinator, "this node may run reeve-coordinator");
+    sub.add_option("--slots", o->slots, "attempts at once (default: as many as processors)");
+    sub.add_option("--role", o->roles, "a role of this node (may be given again)");
+    sub.add_option("--label", o->labels, "key=value (may be given again)");
+    sub.add_option("--worker-bell", o->worker_bell,
+                   "HOST:PORT on which the worker's doorbell listens");
+    sub.add_option("--coordinator-bell", o->coordinator_bell, "HOST:PORT for the coordinator's");
+    sub.add_option("--bell-peer", o->bell_peers,
+                   "HOST:PORT of another doorbell (may be given again)");
+    sub.add_option("--incoming", o->incoming, "free commands from incoming/: allow or reject")
+        ->check(CLI::IsMember({"allow", "reject"}));
+    sub.add_option("--heartbeat-ms", o->heartbeat_ms, "of the worker")->capture_default_str();
+    sub.add_option("--coordinator-heartbeat-ms", o->coordinator_heartbeat_ms, "of the coordinator")
+        ->capture_default_str();
 }
 
 }  // namespace
 
 void register_init(Program& program) {
-    auto o = std::make_shared<InitOptions>();
     auto& context = program.context;
+    auto o = std::make_shared<InitOptions>();
     auto* sub =
         verb(program, program.app, "init",
-             "make a cluster or a node of one: configuration, directories, identity",
+             "make a cluster: its directory, its operator's key, its first node",
              "reeve init --single\n  reeve init --cluster /mnt/nas/reeve --node nova --coordinator",
              [&context, o] { return init(context, *o); });
     sub->add_flag("--single", o->single, "one machine; its own disk stands for the share");
-    sub->add_option("--cluster", o->cluster,
-                    "the shared directory; made into a cluster when it is none yet");
-    sub->add_option("--name", o->name, "name of a new cluster")->capture_default_str();
-    sub->add_option("--node", o->node, "name of this node (default: the machine's)");
-    sub->add_option(
-        "--dir", o->directory,
-        "keep configuration, state and sockets below DIR instead of /etc, /var/lib, /run");
-    sub->add_flag("--coordinator", o->coordinator, "this node may run reeve-coordinator");
-    sub->add_option("--slots", o->slots, "attempts at once (default: as many as processors)");
-    sub->add_option("--role", o->roles, "a role of this node (may be given again)");
-    sub->add_option("--label", o->labels, "key=value (may be given again)");
-    sub->add_option("--worker-bell", o->worker_bell,
-                    "HOST:PORT on which the worker's doorbell listens");
-    sub->add_option("--coordinator-bell", o->coordinator_bell, "HOST:PORT for the coordinator's");
-    sub->add_option("--bell-peer", o->bell_peers,
-                    "HOST:PORT of another doorbell (may be given again)");
-    sub->add_option("--incoming", o->incoming, "free commands from incoming/: allow or reject")
-        ->check(CLI::IsMember({"allow", "reject"}));
-    sub->add_option("--heartbeat-ms", o->heartbeat_ms, "of the worker")->capture_default_str();
-    sub->add_option("--coordinator-heartbeat-ms", o->coordinator_heartbeat_ms, "of the coordinator")
-        ->capture_default_str();
+    sub->add_option("--cluster", o->cluster, "the shared directory, which becomes a cluster");
+    sub->add_option("--name", o->name, "name of the cluster")->capture_default_str();
+    add_node_options(*sub, o);
+    auto j = std::make_shared<InitOptions>();
+    auto* other = verb(program, program.app, "join",
+                       "make this machine a node of a cluster: a key, a configuration, a request",
+                       "reeve join --cluster /mnt/nas/reeve 3V7K-9QXM-2A4C-XXXX --node mira",
+                       [&context, j] { return join(context, *j); });
+    other->add_option("--cluster", j->cluster, "the shared directory of the cluster")->required();
+    other->add_option("code", j->code, "what `reeve init` or `reeve key show` printed")->required();
+    other->add_option("--wait", j->wait_s, "seconds to wait until an operator has admitted it");
+    add_node_options(*other, j);
 }
 
 }  // namespace reeve::cli

@@ -41,6 +41,7 @@ int run(int argc, char** argv) {
     register_submit(program);
     register_jobs(program);
     register_nodes(program);
+    register_members(program);
     register_init(program);
     register_config(program);
     register_doctor(program);

@@ -12,6 +12,7 @@ projection::JobState job_state(const projection::Snapshot& view, const std::stri
 void register_submit(Program& program);
 void register_jobs(Program& program);
 void register_nodes(Program& program);
+void register_members(Program& program);  // after register_nodes
 void register_init(Program& program);
 void register_config(Program& program);
 void register_doctor(Program& program);

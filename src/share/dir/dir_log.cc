@@ -167,7 +167,8 @@ Status DirLog::declare(const eventlog::HeadSlot& slot) {
 Result<std::optional<eventlog::HeadSlot>> DirLog::read_slot(const WriterId& writer,
                                                             const std::string& name,
                                                             Incarnation incarnation) {
-    const auto slot = eventlog::read_head(tree_.files(), tree_.path(log_dir(writer) + "/" + name));
+    const auto slot =
+        eventlog::read_head(tree_.files(), tree_.path(log_dir(writer) + "/" + name), tree_.trust());
     if (!slot) {
         const auto code = slot.error().code;
         if (code == Code::io || code == Code::timeout || code == Code::unavailable) {

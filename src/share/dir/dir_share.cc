@@ -10,21 +10,11 @@
 namespace reeve::share {
 namespace {
 
-constexpr std::array<const char*, 15> tree_dirs = {"log",
-                                                   "queue/incoming",
-                                                   "queue/ingest",
-                                                   "queue/tickets",
-                                                   "queue/claims",
-                                                   "queue/approval",
-                                                   "queue/waiting",
-                                                   "queue/pending",
-                                                   "queue/running",
-                                                   "queue/done",
-                                                   "queue/failed",
-                                                   "queue/cancelled",
-                                                   "queue/rejected",
-                                                   "results",
-                                                   "status"};
+constexpr std::array<const char*, 16> tree_dirs = {
+    "log",          "members",        "queue/incoming",  "queue/ingest",   "queue/tickets",
+    "queue/claims", "queue/approval", "queue/waiting",   "queue/pending",  "queue/running",
+    "queue/done",   "queue/failed",   "queue/cancelled", "queue/rejected", "results",
+    "status"};
 
 Status make_tree(env::FileSystem& files, const std::string& root) {
     for (const char* dir : tree_dirs) {
@@ -41,9 +31,15 @@ Status make_tree(env::FileSystem& files, const std::string& root) {
 
 /// By link from a name that only this cluster uses: of two creators of different clusters one wins.
 Status write_identity(env::FileSystem& files, const std::string& root, ClusterId cluster,
-                      const std::string& cluster_name) {
-    const nlohmann::json json = {
-        {"schema", "reeve.cluster/v1"}, {"cluster", to_hex(cluster)}, {"name", cluster_name}};
+                      const std::string& cluster_name, const std::vector<PublicKey>& operators) {
+    nlohmann::json keys = nlohmann::json::array();
+    for (const auto& key : operators) {
+        keys.push_back(key_text(key));
+    }
+    const nlohmann::json json = {{"schema", "reeve.cluster/v1"},
+                                 {"cluster", to_hex(cluster)},
+                                 {"name", cluster_name},
+                                 {"operators", keys}};
     const auto text = json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
     const auto temporary = root + "/.reeve-cluster-" + to_hex(cluster) + ".tmp";
     TRY(files.replace_file(temporary, as_bytes(text), true));
@@ -82,14 +78,15 @@ struct DirShare::Parts {
     DirBoard board{tree};
 };
 
-DirShare::DirShare(env::FileSystem& files, std::string root, ClusterId cluster,
+DirShare::DirShare(env::FileSystem& files, std::string root, eventlog::Trust trust,
                    env::Entropy& entropy, env::Clock& clock)
-    : parts_(new Parts{.tree = DirTree(files, std::move(root), cluster, entropy, clock)}) {}
+    : parts_(new Parts{.tree = DirTree(files, std::move(root), std::move(trust), entropy, clock)}) {
+}
 
 DirShare::~DirShare() = default;
 
 Status DirShare::create(env::FileSystem& files, const std::string& root, ClusterId cluster,
-                        const std::string& cluster_name) {
+                        const std::string& cluster_name, const std::vector<PublicKey>& operators) {
     TRY(files.make_dirs(root).with("make " + root));
     TRY_ASSIGN(const auto entries, files.list(root));
     const auto is_identity = [](const env::DirEntry& e) { return e.name == identity_file; };
@@ -97,7 +94,8 @@ Status DirShare::create(env::FileSystem& files, const std::string& root, Cluster
         TRY(expect_cluster(read_identity(files, root), root, cluster));
     }
     TRY(make_tree(files, root).with("make the tree of " + root));
-    TRY(write_identity(files, root, cluster, cluster_name).with("write the identity of " + root));
+    TRY(write_identity(files, root, cluster, cluster_name, operators)
+            .with("write the identity of " + root));
     return expect_cluster(read_identity(files, root), root, cluster);
 }
 

@@ -22,7 +22,7 @@ namespace reeve::share {
 class DirShare : public Share {
 public:
     /// Touches nothing. The references must outlive this.
-    DirShare(env::FileSystem& files, std::string root, ClusterId cluster, env::Entropy& entropy,
+    DirShare(env::FileSystem& files, std::string root, eventlog::Trust trust, env::Entropy& entropy,
              env::Clock& clock);
     ~DirShare() override;
 
@@ -30,7 +30,7 @@ public:
     /// completed; Code::conflict when it bears another's, Code::corrupt when its identity cannot be
     /// read.
     static Status create(env::FileSystem& files, const std::string& root, ClusterId cluster,
-                         const std::string& cluster_name);
+                         const std::string& cluster_name, const std::vector<PublicKey>& operators);
 
     Identity& identity() override;
     LogShare& log() override;

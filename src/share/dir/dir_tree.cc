@@ -12,7 +12,7 @@ constexpr std::string_view identity_schema = "reeve.cluster/v1";
 
 }  // namespace
 
-Result<ClusterId> read_identity(env::FileSystem& files, const std::string& root) {
+Result<ClusterFile> read_cluster_file(env::FileSystem& files, const std::string& root) {
     const auto path = root + "/" + std::string(identity_file);
     auto bytes = files.read_file(path, max_identity_bytes);
     if (!bytes) {
@@ -32,27 +32,44 @@ Result<ClusterId> read_identity(env::FileSystem& files, const std::string& root)
         return it != json.end() && it->is_string() ? it->get<std::string>() : std::string();
     };
     const auto id = from_hex(field("cluster"));
-    ClusterId cluster{};
-    if (field("schema") != identity_schema || !id || id->size() != cluster.size()) {
+    ClusterFile out;
+    if (field("schema") != identity_schema || !id || id->size() != out.id.size()) {
         return Error{Code::corrupt,
                      path + " is not an identity file of schema " + std::string(identity_schema)};
     }
-    std::copy(id->begin(), id->end(), cluster.begin());
-    return cluster;
+    std::copy(id->begin(), id->end(), out.id.begin());
+    out.name = field("name");
+    const auto operators = json.find("operators");
+    for (const auto& one :
+         operators != json.end() && operators->is_array() ? *operators : nlohmann::json()) {
+        if (const auto key = parse_key(one.is_string() ? one.get<std::string>() : "")) {
+            out.operators.push_back(*key);
+        }
+    }
+    return out;
 }
 
-DirTree::DirTree(env::FileSystem& files, std::string root, ClusterId cluster, env::Entropy& entropy,
-                 env::Clock& clock)
-    : files_(files), root_(std::move(root)), cluster_(cluster), entropy_(entropy), clock_(clock) {}
+Result<ClusterId> read_identity(env::FileSystem& files, const std::string& root) {
+    TRY_ASSIGN(const auto file, read_cluster_file(files, root));
+    return file.id;
+}
+
+DirTree::DirTree(env::FileSystem& files, std::string root, eventlog::Trust trust,
+                 env::Entropy& entropy, env::Clock& clock)
+    : files_(files),
+      root_(std::move(root)),
+      trust_(std::move(trust)),
+      entropy_(entropy),
+      clock_(clock) {}
 
 Status DirTree::check() {
     const auto found = read_identity(files_, root_);
     Status result = ok();
     if (!found) {
         result = found.error();
-    } else if (*found != cluster_) {
+    } else if (*found != trust_.cluster()) {
         result = Error{Code::conflict, root_ + " belongs to cluster " + to_hex(*found) +
-                                           ", ours is " + to_hex(cluster_)};
+                                           ", ours is " + to_hex(trust_.cluster())};
     }
     const auto until = result ? clock_.mono_now() + guard_every : MonoTime{INT64_MIN};
     const std::lock_guard lock(mutex_);

@@ -18,17 +18,25 @@ namespace reeve::share {
 
 constexpr std::string_view identity_file = "reeve-cluster.json";
 
-/// What the identity file of `root` says. Code::unavailable: none. Code::corrupt: not readable as
-/// one.
+/// What the identity file says. Only the id is compared with what a machine has pinned; the rest is
+/// for one that is about to join, and believed when its join code agrees.
+struct ClusterFile {
+    ClusterId id{};
+    std::string name;
+    std::vector<PublicKey> operators;
+};
+/// Of `root`. Code::unavailable: none. Code::corrupt: not readable as one.
+Result<ClusterFile> read_cluster_file(env::FileSystem& files, const std::string& root);
 Result<ClusterId> read_identity(env::FileSystem& files, const std::string& root);
 
 class DirTree {
 public:
-    DirTree(env::FileSystem& files, std::string root, ClusterId cluster, env::Entropy& entropy,
+    DirTree(env::FileSystem& files, std::string root, eventlog::Trust trust, env::Entropy& entropy,
             env::Clock& clock);
 
     env::FileSystem& files() { return files_; }
     const std::string& root() const { return root_; }
+    const eventlog::Trust& trust() const { return trust_; }
     std::string path(std::string_view below) const { return root_ + "/" + std::string(below); }
 
     /// Reads the identity now.
@@ -72,7 +80,7 @@ private:
 
     env::FileSystem& files_;
     const std::string root_;
-    const ClusterId cluster_;
+    const eventlog::Trust trust_;
     env::Entropy& entropy_;
     env::Clock& clock_;
     std::mutex mutex_;

@@ -1,0 +1,128 @@
+"""Who belongs to a cluster: a machine joins with the right code only, waits until an operator admits it, and its log is
+read from then on; a log that an operator's certificate does not cover is not (trust, I6, I9)."""
+
+import json
+import shutil
+import unittest
+
+from harness import BINARIES, Cluster, ClusterCase, command, wait_for
+
+
+class Membership(ClusterCase):
+    @classmethod
+    def make_cluster(cls, directory):
+        cluster = Cluster(BINARIES, directory, nodes=("nova", "mira"))
+        cluster.start("nova")
+        cluster.wait_serving("nova")
+        return cluster
+
+    def join(self, node, code, *more):
+        return self.cluster.run("join", "--cluster", self.cluster.share, code, "--node", node, "--dir",
+                                self.cluster.directory / node, "--heartbeat-ms", "500", "--json", *more)
+
+    def code(self):
+        return self.cluster.json("key", "show")["join_code"]
+
+    def known(self, node="nova"):
+        return {one["writer"] for one in self.cluster.json("nodes", node=node)["nodes"]}
+
+    def test_a_wrong_code_joins_nothing(self):
+        done = self.join("stranger", "0000-0000-0000-0000")
+        self.assertEqual(done.returncode, 4, done.stderr)
+        self.assertIn("not that of the cluster", done.stderr)
+        self.assertFalse((self.cluster.directory / "stranger").exists())
+
+    def test_a_share_that_lies_about_its_operators_is_not_believed(self):
+        code = self.code()
+        identity = self.cluster.share / "reeve-cluster.json"
+        whole = identity.read_text()
+        document = json.loads(whole)
+        document["operators"] = ["ed25519:" + "ab" * 32]
+        identity.write_text(json.dumps(document))
+        try:
+            self.assertEqual(self.join("victim", code).returncode, 4)
+        finally:
+            identity.write_text(whole)
+
+    def test_a_daemon_waits_to_be_admitted_and_is_read_then(self):
+        cluster = self.cluster
+        self.assertEqual(self.join("orin", self.code().lower().replace("-", "")).returncode, 0)
+        cluster.start("orin")
+        log = cluster.directory / "logs" / "orin.worker.log"
+        wait_for(lambda: "waiting" in log.read_text(), 10, "it says that it waits")
+        self.assertTrue(cluster.alive("orin.worker"))
+        self.assertFalse((cluster.share / "log" / "orin.worker").exists(), "it writes nothing before")
+        refused = cluster.run("node", "admit", "orin", stdin="yes\n")
+        self.assertEqual(refused.returncode, 7, "the name was not typed")
+        shown = json.loads(cluster.run("key", "show", "--json", node="orin").stdout)
+        asked = {one["node"]: one["fingerprint"] for one in cluster.json("node", "requests")["requests"]}
+        self.assertEqual(asked.get("orin"), shown["fingerprint"])
+        cluster.reeve("node", "admit", "orin", stdin="orin\n")
+        cluster.wait_serving("orin")
+        wait_for(lambda: "orin.worker" in self.known(), 15, "its log is read")
+        job = self.submit(command("/bin/true"), node="orin")[0]
+        self.wait_state(job, "succeeded", node="nova")
+
+    def test_only_a_pinned_operator_admits(self):
+        other = Cluster(BINARIES, self.directory / "other", nodes=("vega",))
+        self.assertEqual(self.join("lyra", self.code()).returncode, 0)
+        key = other.directory / "vega" / "operator.key"
+        done = self.cluster.run("node", "admit", "lyra", "--yes", "--operator-key", key)
+        self.assertEqual(done.returncode, 4, done.stderr)
+        self.assertIn("not the key of an operator", done.stderr)
+
+    def test_a_log_without_a_valid_certificate_is_not_read(self):
+        """A foreign daemon wrote it under our cluster's number, and signed it well: for its own operator."""
+        other = Cluster(BINARIES, self.directory / "forger", nodes=("vega",))
+        path = other.directory / "vega" / "cluster.toml"
+        ours = (self.cluster.directory / "nova" / "cluster.toml").read_text()
+        own_keys = next(line for line in path.read_text().splitlines() if line.startswith("operators"))
+        path.write_text("\n".join(own_keys if line.startswith("operators") else line
+                                  for line in ours.splitlines()) + "\n")
+        identity = other.share / "reeve-cluster.json"
+        document = json.loads(identity.read_text())
+        document["cluster"] = json.loads((self.cluster.share / "reeve-cluster.json").read_text())["cluster"]
+        identity.write_text(json.dumps(document))
+        done = other.run("key", "show", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        code = json.loads(done.stdout)["join_code"]
+        joined = other.run("join", "--cluster", other.share, code, "--node", "vega2", "--dir",
+                           other.directory / "vega2", "--heartbeat-ms", "500")
+        self.assertEqual(joined.returncode, 0, joined.stderr)
+        other.reeve("node", "admit", "vega2", "--yes")
+        other.start("vega2")
+        other.wait_serving("vega2")
+        forged = other.share / "log" / "vega2.worker"
+        wait_for(lambda: list(forged.glob("*.head")), 10, "it has shared its log")
+        shutil.copytree(forged, self.cluster.share / "log" / "vega2.worker")
+        log = self.cluster.directory / "logs" / "nova.worker.log"
+        done = self.cluster.run("log", "verify", self.cluster.share)
+        self.assertEqual(done.returncode, 10, done.stdout)
+        self.assertIn("no pinned operator", done.stdout)
+        job = self.submit(command("/bin/true"))[0]
+        self.wait_state(job, "succeeded")
+        self.assertNotIn("vega2.worker", self.known())
+        self.assertNotIn("vega2.worker incarnation", log.read_text())
+        other.close()
+
+    def test_a_key_is_rotated_and_the_log_goes_on(self):
+        cluster = self.cluster
+        cluster.start("mira")
+        cluster.wait_serving("mira")
+        before = cluster.json("key", "show", node="mira")
+        self.assertEqual(before["serial"], 1)
+        cluster.reeve("key", "rotate", node="mira")
+        cluster.reeve("node", "admit", "mira", "--yes")
+        cluster.kill("mira.worker", 15)
+        cluster.start("mira")
+        cluster.wait_serving("mira")
+        after = cluster.json("key", "show", node="mira")
+        self.assertEqual(after["serial"], 2)
+        self.assertNotEqual(after["fingerprint"], before["fingerprint"])
+        job = self.submit(command("/bin/true"), node="mira")[0]
+        self.wait_state(job, "succeeded", node="nova")
+        cluster.reeve("log", "verify")
+
+
+if __name__ == "__main__":
+    unittest.main()

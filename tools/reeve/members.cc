@@ -1,0 +1,280 @@
+// node admit, key: who belongs to the cluster. These verbs need an operator's key, or the share,
+// but no daemon.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iostream>
+
+#include "base/text.h"
+#include "base/time_text.h"
+#include "daemon/identity.h"
+#include "runtime/os_entropy.h"
+#include "runtime/posix_file_system.h"
+#include "runtime/process.h"
+#include "share/dir/dir_tree.h"
+#include "share/dir/members.h"
+#include "verbs.h"
+
+namespace reeve::cli {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* wait_for_share = "is the share mounted? reeve doctor";
+
+std::string operator_key_path(const Context& context, const std::string& given) {
+    const auto slash = context.options.config.rfind('/');
+    const auto beside =
+        slash == std::string::npos ? "" : context.options.config.substr(0, slash + 1);
+    return given.empty() ? beside + "operator.key" : given;
+}
+
+/// The key at `path`, when this machine has pinned it.
+Result<PrivateKey> operator_key(const daemon::FileConfig& config, const std::string& path) {
+    runtime::PosixFileSystem files;
+    TRY_ASSIGN(auto key, daemon::read_key(files, path));
+    const auto mine = key.public_key();
+    if (std::find(config.operators.begin(), config.operators.end(), mine) ==
+        config.operators.end()) {
+        return Error{Code::denied, path + " is not the key of an operator that cluster.toml pins"};
+    }
+    return key;
+}
+
+std::string role_names(std::uint32_t roles) {
+    return (roles & eventlog::coordinator_role) != 0 ? "worker, coordinator" : "worker";
+}
+
+/// The share, when it is that of our cluster.
+Status expect_share(env::FileSystem& files, const daemon::FileConfig& config) {
+    TRY_ASSIGN(const auto id, share::read_identity(files, config.nas));
+    return id == config.cluster
+               ? ok()
+               : Status(Error{Code::conflict, config.nas + " belongs to another cluster"});
+}
+
+struct Admission {
+    share::JoinRequest request;
+    std::uint64_t serial = 1;  // of the new certificate
+};
+
+Result<Admission> admission_of(env::FileSystem& files, const daemon::FileConfig& config,
+                               const std::string& name) {
+    TRY(expect_share(files, config));
+    TRY_ASSIGN(const auto requests, share::join_requests(files, config.nas));
+    const auto found = std::find_if(requests.begin(), requests.end(),
+                                    [&](const auto& one) { return one.node.v == name; });
+    if (found == requests.end()) {
+        return Error{Code::not_found, "node '" + name + "' has not asked to join"};
+    }
+    if (found->cluster != config.cluster) {
+        return Error{Code::conflict, "that request is for another cluster"};
+    }
+    Admission out{*found, 1};
+    TRY_ASSIGN(const auto before, share::certificates(files, config.nas, found->node));
+    const auto trust = config.trust();
+    for (const auto& one : before) {
+        if (trust.check(one, WriterId(name + ".worker"))) {
+            out.serial = std::max(out.serial, one.serial + 1);
+        }
+    }
+    return out;
+}
+
+/// A person compares the fingerprint with what the other machine shows, and types its name.
+bool confirmed(const Context& context, const Admission& admission) {
+    const auto& r = admission.request;
+    fmt::print(stderr, "node {} ({}) asks to join, {}\n  key    {}\n  host   {}\n  serial {}{}\n",
+               r.node.v, role_names(r.roles), relative_time(r.at_ms, wall_now_ms()),
+               fingerprint(r.key), valid_utf8(r.host), admission.serial,
+               admission.serial > 1 ? ": its earlier key is good no more" : "");
+    if (context.options.yes) {
+        return true;
+    }
+    fmt::print(stderr, "is that the key it shows? type its name to admit it: ");
+    std::string typed;
+    return std::getline(std::cin, typed) && typed == r.node.v;
+}
+
+int admit(Context& context, const std::string& name, const std::string& key_path) {
+    auto file = context.config();
+    if (!file) {
+        return context.fail(file.error(), "reeve config check");
+    }
+    runtime::PosixFileSystem files;
+    auto admission = admission_of(files, **file, name);
+    if (!admission) {
+        return context.fail(admission.error(),
+                            "on that machine: reeve join --cluster " + (*file)->nas + " CODE");
+    }
+    const auto key = operator_key(**file, operator_key_path(context, key_path));
+    if (!key) {
+        return context.fail(key.error(), "reeve node admit " + name + " --operator-key FILE");
+    }
+    if (!confirmed(context, *admission)) {
+        return context.fail({"refused", exit_refused, "nothing was admitted",
+                             "the name was not typed", "reeve node admit " + name});
+    }
+    const auto& r = admission->request;
+    const auto certificate = eventlog::issue(
+        {r.cluster, r.node, r.roles, admission->serial, wall_now_ms(), r.key, {}, {}}, *key);
+    if (context.options.dry_run) {
+        fmt::print("{}", eventlog::certificate_text(certificate));
+        return exit_done;
+    }
+    if (auto put = share::put_certificate(files, (*file)->nas, certificate); !put) {
+        return context.fail(put.error(), wait_for_share);
+    }
+    // A request that stays is only admitted again.
+    static_cast<void>(share::remove_request(files, (*file)->nas, r.node).has_value());
+    if (context.options.json) {
+        context.print({{"schema", "reeve.admit/v1"},
+                       {"node", name},
+                       {"serial", admission->serial},
+                       {"fingerprint", fingerprint(r.key)}});
+    } else {
+        fmt::print("node {} is admitted, serial {}\n", name, admission->serial);
+    }
+    return exit_done;
+}
+
+int requests(Context& context) {
+    auto file = context.config();
+    if (!file) {
+        return context.fail(file.error(), "reeve config check");
+    }
+    runtime::PosixFileSystem files;
+    auto there = expect_share(files, **file);
+    auto list = there ? share::join_requests(files, (*file)->nas)
+                      : Result<std::vector<share::JoinRequest>>(there.error());
+    if (!list) {
+        return context.fail(list.error(), wait_for_share);
+    }
+    json documents = json::array();
+    Table table({"NODE", "ROLES", "HOST", "ASKED", "KEY"});
+    for (const auto& one : *list) {
+        documents.push_back({{"node", one.node.v},
+                             {"host", valid_utf8(one.host)},
+                             {"at", rfc3339(one.at_ms)},
+                             {"fingerprint", fingerprint(one.key)}});
+        table.row({one.node.v, role_names(one.roles), valid_utf8(one.host),
+                   relative_time(one.at_ms, wall_now_ms()), fingerprint(one.key)});
+    }
+    if (context.options.json) {
+        context.print({{"schema", "reeve.join_requests/v1"}, {"requests", documents}});
+    } else {
+        table.print(context.options);
+    }
+    return exit_done;
+}
+
+int key_show(Context& context) {
+    auto file = context.config();
+    if (!file) {
+        return context.fail(file.error(), "reeve config check");
+    }
+    runtime::PosixFileSystem files;
+    const auto key = daemon::read_key(files, (*file)->key_file);
+    if (!key) {
+        return context.fail(key.error(), "reeve join --help");
+    }
+    const auto stored = daemon::stored_identity(files, **file, (*file)->writer(node::Role::worker));
+    const auto code = eventlog::join_code((*file)->cluster, (*file)->operators);
+    const std::uint64_t serial = stored ? stored->certificate.serial : 0;
+    json operators = json::array();
+    for (const auto& one : (*file)->operators) {
+        operators.push_back(fingerprint(one));
+    }
+    if (context.options.json) {
+        context.print({{"schema", "reeve.key/v1"},
+                       {"node", (*file)->node.v},
+                       {"fingerprint", fingerprint(key->public_key())},
+                       {"serial", serial},
+                       {"operators", operators},
+                       {"join_code", code}});
+        return exit_done;
+    }
+    fmt::print("node {}\n  key        {}\n  serial     {}\n", (*file)->node.v,
+               fingerprint(key->public_key()),
+               serial == 0 ? "none: not admitted yet" : std::to_string(serial));
+    for (const auto& one : (*file)->operators) {
+        fmt::print("  operator   {}\n", fingerprint(one));
+    }
+    fmt::print("  join code  {}\n", code);
+    return exit_done;
+}
+
+/// A second key, and the request to certify it; the daemons change to it at their next start.
+Status ask_for_next_key(env::FileSystem& files, const daemon::FileConfig& config, PublicKey& out) {
+    TRY(expect_share(files, config));
+    TRY_ASSIGN(const auto now,
+               daemon::stored_identity(files, config, config.writer(node::Role::worker)));
+    PrivateKey::Seed seed{};
+    runtime::OsEntropy().fill(seed);
+    auto next = PrivateKey::from_seed(seed);
+    const auto path = daemon::next_key_file(config);
+    auto written = runtime::write_secret(path, as_bytes(next.to_pem()));
+    if (!written && written.error().code == Code::conflict) {
+        TRY_ASSIGN(next, daemon::read_key(files, path));  // asked before: ask again
+    } else if (!written) {
+        return written;
+    }
+    out = next.public_key();
+    return share::put_request(files, config.nas,
+                              {config.cluster, config.node, now.certificate.roles, out,
+                               runtime::host_name(), wall_now_ms()},
+                              next);
+}
+
+int key_rotate(Context& context) {
+    auto file = context.config();
+    if (!file) {
+        return context.fail(file.error(), "reeve config check");
+    }
+    runtime::PosixFileSystem files;
+    PublicKey key{};
+    if (auto asked = ask_for_next_key(files, **file, key); !asked) {
+        return context.fail(asked.error(), wait_for_share);
+    }
+    if (context.options.json) {
+        context.print({{"schema", "reeve.key_rotate/v1"},
+                       {"node", (*file)->node.v},
+                       {"fingerprint", fingerprint(key)}});
+    } else {
+        fmt::print(
+            "node {} asks for a certificate of its next key\n  {}\n\nnext, where the operator's "
+            "key "
+            "is:\n  reeve node admit {}\nand here: restart the daemons; they sign with it from "
+            "then on\n",
+            (*file)->node.v, fingerprint(key), (*file)->node.v);
+    }
+    return exit_done;
+}
+
+}  // namespace
+
+void register_members(Program& program) {
+    auto& context = program.context;
+    auto* node = program.app.get_subcommand("node");
+    auto name = std::make_shared<std::string>();
+    auto key = std::make_shared<std::string>();
+    auto* sub = verb(program, *node, "admit", "let a machine that has asked write its log",
+                     "reeve node admit mira",
+                     [&context, name, key] { return admit(context, *name, *key); });
+    sub->add_option("node", *name, "name of the node")->required();
+    sub->add_option("--operator-key", *key,
+                    "where the operator's key is (default: beside the "
+                    "configuration)");
+    verb(program, *node, "requests", "machines that have asked to join", "reeve node requests",
+         [&context] { return requests(context); });
+    auto* keys = program.app.add_subcommand("key", "this node's key: show, rotate");
+    keys->require_subcommand(1);
+    keys->fallthrough();
+    verb(program, *keys, "show", "fingerprints, serial and the code for joining", "reeve key show",
+         [&context] { return key_show(context); });
+    verb(program, *keys, "rotate", "ask for a certificate of a new key", "reeve key rotate",
+         [&context] { return key_rotate(context); });
+}
+
+}  // namespace reeve::cli
