@@ -187,6 +187,13 @@ int serve(Process& process, const FileConfig& file, node::Role role,
                        process.telemetry};
     auto node = node::Node::open(
         {env, share, **store, **control, supervisor.get(), doorbell->get(), host}, config);
+    if (!node && node.error().code == Code::replaced) {
+        return complain(
+            node.error(),
+            "one machine a node: end the other one, then here: reeve log rescue, or reeve "
+            "log resolve when nothing here is worth keeping",
+            node::exit_replaced);
+    }
     if (!node) {
         return complain(node.error(), "reeve doctor", exit_configuration);
     }

@@ -54,7 +54,8 @@ Result<LogReader> LogReader::open(env::FileSystem& files, std::string directory,
     return LogReader(files, std::move(directory), std::move(trust), std::move(writer));
 }
 
-Error LogReader::corrupt(const SegmentId& id, Offset at, const std::string& why) const {
+Error LogReader::corrupt(const SegmentId& id, Offset at, const std::string& why) {
+    damaged_ = id;
     return {Code::corrupt, directory_ + "/" + segment_name(id) + " at offset " +
                                std::to_string(at.v) + ": " + why};
 }
@@ -79,7 +80,9 @@ Result<std::vector<SegmentId>> LogReader::segments_after(const SegmentId& id) co
 }
 
 Status LogReader::enter(const SegmentId& id) {
+    damaged_ = id;  // until it is entered
     TRY_ASSIGN(const auto header, read_header(*files_, directory_, id, trust_, writer_));
+    damaged_.reset();
     TRY_ASSIGN(file_, files_->open(directory_ + "/" + segment_name(id), env::OpenMode::read));
     position_ = first_position(header);
     uid_ = segment_uid(trust_.cluster(), writer_, id);
@@ -112,6 +115,7 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
         if (!header) {
             const auto used = holds_batches(*files_, directory_ + "/" + segment_name(id));
             if (header.error().code != Code::corrupt || !used || *used) {
+                damaged_ = id;
                 return header.error();
             }
             torn = header.error();
@@ -119,10 +123,11 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
         }
         const auto& previous = header->previous;
         if (segment_of(previous) > segment_of(position_)) {
-            return torn ? *torn
-                        : corrupt(id, Offset(0),
-                                  "it continues " + segment_name(segment_of(previous)) +
-                                      ", which is missing");
+            auto missing = corrupt(
+                id, Offset(0),
+                "it continues " + segment_name(segment_of(previous)) + ", which is missing");
+            damaged_ = segment_of(previous);
+            return torn ? *torn : missing;
         }
         if (segment_of(previous) != segment_of(position_) || previous.end < position_.end) {
             return corrupt(id, Offset(0), "it continues the log before its end (a fork)");

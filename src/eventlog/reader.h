@@ -46,12 +46,14 @@ public:
     /// corrupt when what was read before does not verify any more.
     Status seek(const LogPosition& cursor);
     const LogPosition& position() const { return position_; }
+    /// The segment that the last Code::corrupt is about: damaged, or missing.
+    const std::optional<SegmentId>& damaged() const { return damaged_; }
     /// Who wrote what lies behind the last whole batch (owners, unless said).
     void set_tail(Tail tail);
 
 private:
     LogReader(env::FileSystem& files, std::string directory, Trust trust, WriterId writer);
-    Error corrupt(const SegmentId& id, Offset at, const std::string& why) const;
+    Error corrupt(const SegmentId& id, Offset at, const std::string& why);
     Status enter(const SegmentId& id);
     Result<bool> enter_next(const std::string& why_ended);
     Status expect_end(const std::string& why_ended);
@@ -70,6 +72,7 @@ private:
     PublicKey key_{};           // of the current segment
     std::uint64_t serial_ = 0;  // of its certificate: never less in a later segment
     Tail tail_ = Tail::owners;
+    std::optional<SegmentId> damaged_;
     std::uint64_t stop_ = UINT64_MAX;  // where the next segment's header says that this one ends
     std::unique_ptr<env::File> file_;
     Bytes buffer_;

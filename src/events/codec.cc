@@ -302,6 +302,51 @@ bool get(DigestTaken& e, const fbs::DigestTaken& t) {
     return true;
 }
 
+Made<void> put(Builder& b, const WriterRetired& e) {
+    const auto writer = put_text(b, e.writer.v);
+    const auto hash = put_bytes(b, e.hash);
+    const auto reason = put_text(b, e.reason);
+    const auto key = put_bytes(b, e.operator_key);
+    const auto signature = put_bytes(b, e.signature);
+    const auto cluster = put_bytes(b, e.cluster);
+    return fbs::CreateWriterRetired(b, writer, e.serial, e.incarnation, e.segment, e.end, e.seq,
+                                    hash, reason, key, signature, cluster)
+        .Union();
+}
+bool get(WriterRetired& e, const fbs::WriterRetired& t) {
+    e.writer = WriterId(text(t.writer()));
+    e.serial = t.serial();
+    e.incarnation = t.incarnation();
+    e.segment = t.segment();
+    e.end = t.end();
+    e.seq = t.seq();
+    e.reason = text(t.reason());
+    return valid_writer_name(e.writer.v) && fixed(e.hash, t.hash()) &&
+           fixed(e.operator_key, t.operator_key()) && fixed(e.signature, t.signature()) &&
+           fixed(e.cluster, t.cluster());
+}
+
+Made<void> put(Builder& b, const PolicyLoaded& e) {
+    std::vector<Made<fbs::PolicyFile>> files;
+    for (const auto& file : e.files) {
+        const auto name = put_text(b, file.name);
+        files.push_back(fbs::CreatePolicyFile(b, name, put_text(b, file.text)));
+    }
+    const auto list = b.CreateVector(files);
+    const auto key = put_bytes(b, e.operator_key);
+    const auto signature = put_bytes(b, e.signature);
+    return fbs::CreatePolicyLoaded(b, e.version, list, key, signature, put_bytes(b, e.cluster))
+        .Union();
+}
+bool get(PolicyLoaded& e, const fbs::PolicyLoaded& t) {
+    e.version = t.version();
+    for (flatbuffers::uoffset_t i = 0; t.files() != nullptr && i < t.files()->size(); ++i) {
+        e.files.push_back({text(t.files()->Get(i)->name()), text(t.files()->Get(i)->text())});
+    }
+    return fixed(e.operator_key, t.operator_key()) && fixed(e.signature, t.signature()) &&
+           fixed(e.cluster, t.cluster());
+}
+
 Made<void> put(Builder&, const Unknown&) { return {}; }
 
 template <typename Value, typename Table>
@@ -339,6 +384,8 @@ constexpr TypeEntry types[] = {
     {"NodeHealth", &read_payload<NodeHealth, fbs::NodeHealth>},
     {"Observation", &read_payload<Observation, fbs::Observation>},
     {"DigestTaken", &read_payload<DigestTaken, fbs::DigestTaken>},
+    {"WriterRetired", &read_payload<WriterRetired, fbs::WriterRetired>},
+    {"PolicyLoaded", &read_payload<PolicyLoaded, fbs::PolicyLoaded>},
 };
 static_assert(std::size(types) + 1 == std::variant_size_v<Payload>,
               "one entry a type, Unknown has none");

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/ids.h"
+#include "base/signature.h"
 #include "base/time.h"
 
 namespace reeve::events {
@@ -185,15 +186,53 @@ struct DigestTaken {
     std::string digest;  // hexadecimal
 };
 
+/// Which cluster a signed word is about: 16 bytes, as in a segment header.
+using ClusterBytes = std::array<std::uint8_t, 16>;
+
+/// An operator's word that a writer is gone: its log is read up to this position and no further,
+/// and nobody waits for it. Lifted for segments that a certificate of a greater serial signs.
+struct WriterRetired {
+    WriterId writer;
+    std::uint64_t serial = 0;  // of its certificate, the greatest that is retired
+    std::uint64_t incarnation = 0;
+    std::uint64_t segment = 0;
+    std::uint64_t end = 0;
+    std::uint64_t seq = 0;
+    Sha256 hash{};
+    std::string reason;
+    PublicKey operator_key{};
+    Signature signature{};
+    ClusterBytes cluster{};
+};
+/// What its signature covers: everything but key and signature.
+Bytes signed_part(const WriterRetired& event);
+
+struct PolicyFile {
+    std::string name;  // "retention.toml"
+    std::string text;
+};
+
+/// A policy, whole: the one in force is that of the greatest (version, hash).
+struct PolicyLoaded {
+    std::uint64_t version = 0;
+    std::vector<PolicyFile> files;  // by name
+    PublicKey operator_key{};
+    Signature signature{};
+    ClusterBytes cluster{};
+};
+Bytes signed_part(const PolicyLoaded& event);
+/// Names the policy's content: SHA-256 of names and texts.
+Sha256 policy_hash(const PolicyLoaded& event);
+
 /// An event of a type that this build does not know: kept and counted, never guessed.
 struct Unknown {
     std::uint16_t type = 0;
 };
 
-using Payload =
-    std::variant<NodeStarted, NodeStopped, JobSubmitted, JobRejected, JobOffered, JobStarted,
-                 JobFinished, JobReleased, JobLost, AttemptOpened, JobEnded, JobCancelRequested,
-                 SwitchSet, NodeHealth, Observation, DigestTaken, Unknown>;
+using Payload = std::variant<NodeStarted, NodeStopped, JobSubmitted, JobRejected, JobOffered,
+                             JobStarted, JobFinished, JobReleased, JobLost, AttemptOpened, JobEnded,
+                             JobCancelRequested, SwitchSet, NodeHealth, Observation, DigestTaken,
+                             WriterRetired, PolicyLoaded, Unknown>;
 
 /// One event. `writer` and `seq` are where it stands, known from the batch, not stored again in it.
 struct Event {

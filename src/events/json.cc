@@ -134,6 +134,21 @@ json fields(const Observation& e) {
     return {{"kind", e.kind}, {"subject", e.subject}, {"detail", e.detail}};
 }
 json fields(const DigestTaken& e) { return {{"cut", e.cut}, {"digest", e.digest}}; }
+json fields(const WriterRetired& e) {
+    return {{"retired", e.writer.v},  {"serial", e.serial}, {"incarnation", e.incarnation},
+            {"segment", e.segment},   {"end", e.end},       {"last_seq", e.seq},
+            {"hash", to_hex(e.hash)}, {"reason", e.reason}, {"operator", to_hex(e.operator_key)}};
+}
+json fields(const PolicyLoaded& e) {
+    json files = json::object();
+    for (const auto& file : e.files) {
+        files[file.name] = file.text;
+    }
+    return {{"version", e.version},
+            {"files", files},
+            {"hash", to_hex(policy_hash(e))},
+            {"operator", to_hex(e.operator_key)}};
+}
 json fields(const Unknown& e) { return {{"type_id", e.type}}; }
 
 }  // namespace

@@ -25,12 +25,16 @@ namespace reeve::mirror {
 
 struct MirrorOptions {
     std::string log_root;  // <state>/log: one directory a writer
-    eventlog::Trust trust;
+    eventlog::Trust trust = eventlog::Trust::unpinned({});
     eventlog::Identity identity;  // signs HEAD
     std::string host;             // stands in HEAD, for people
     WriterId self;
     Incarnation incarnation;
     share::Nonce nonce{};
+    /// A writer that is silent for so long and whose log the share has lost is shared for.
+    milliseconds orphan{300'000};
+    milliseconds scrub_interval{15'000};
+    std::uint64_t scrub_bytes = 256 * 1024;  // of local logs, read again in each interval
 };
 
 /// Kind of the notice that the share shows less than was written to it.
@@ -55,6 +59,10 @@ public:
     Result<eventlog::HeadSlot> push(const eventlog::LogPosition& accepted, Hlc hlc, bool heartbeat);
     /// The own HEAD on the share still bears the last tag that was written (barrier of the claim).
     Result<bool> head_is_ours();
+    /// The shared copy is to be compared whole before the next HEAD.
+    void doubt_shared();
+    /// Reads a little of the own log and of its shared copy again, when it is time to.
+    void scrub();
     std::vector<Notice> take_notices();
 
 private:
@@ -70,8 +78,15 @@ struct RemoteLog {
     MonoTime head_moved;                     // when it was last seen newer than before, here
     MonoTime head_read;                      // when HEAD was last read without an error
     bool caught_up = false;                  // mirrored == declared end of `head`
+    bool retired = false;                    // by an operator: see Retired
     bool share_behind = false;  // the share shows an older HEAD than `head`: rolled back
     std::string error;          // why it stopped, empty when well
+};
+
+/// Read no further than this, and never waited for; lifted by a certificate of a greater serial.
+struct Retired {
+    std::uint64_t serial = 0;
+    eventlog::LogPosition end;
 };
 
 /// Owned by the pull task.
@@ -82,6 +97,9 @@ public:
     /// new for those that moved. A writer that fails does not stop the others. Returns the state of
     /// all. Code::unavailable when the share itself is away.
     Result<std::map<WriterId, RemoteLog>> round();
+    void set_retired(std::map<WriterId, Retired> retired);
+    /// The mirror of `writer` was found damaged: it is read again whole, and mended.
+    void doubt(const WriterId& writer);
     std::vector<Notice> take_notices();
 
 private:

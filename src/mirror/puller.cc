@@ -5,13 +5,16 @@
 #include <set>
 
 #include "mirror/mirror.h"
+#include "mirror/orphan.h"
 #include "mirror/remote_mirror.h"
+#include "mirror/repair.h"
 
 namespace reeve::mirror {
 namespace {
 
 /// So much of one log a round at most: the HEADs of the others are to be seen meanwhile.
 constexpr std::uint64_t round_bytes = 64 << 20;
+constexpr std::uint64_t mend_bytes = 1 << 20;
 
 bool newer(const eventlog::HeadSlot& a, const std::optional<eventlog::HeadSlot>& b) {
     return !b || a.incarnation > b->incarnation ||
@@ -25,6 +28,9 @@ struct Puller::State {
         RemoteMirror mirror;
         RemoteLog log;
         std::string noticed;  // the error that was last told
+        std::optional<LogScrub> scrub;
+        bool doubted = false;    // to be scrubbed whole, now
+        std::string shared_for;  // why sharing for it failed; told once
     };
 
     State(env::Env environment, share::LogShare& log_share, MirrorOptions with)
@@ -35,12 +41,21 @@ struct Puller::State {
     void visit(const WriterId& writer, Remote& remote);
     Status read(const WriterId& writer, Remote& remote);
     void tell(const WriterId& writer, Remote& remote, const Status& result);
+    bool is_retired(const WriterId& writer, const Remote& remote) const;
+    eventlog::HeadSlot target(const WriterId& writer, const Remote& remote) const;
+    LogScrub& scrub_of(const WriterId& writer, Remote& remote);
+    Status mend(const WriterId& writer, Remote& remote);
+    void share_for_orphan(const WriterId& writer, Remote& remote);
+    void scrub_one();
 
     env::Env env;
     share::LogShare& share;
     MirrorOptions options;
     bool local_known = false;
+    MonoTime next_scrub;
+    WriterId scrubbed;  // whose mirror was read last
     std::map<WriterId, Remote> remotes;
+    std::map<WriterId, Retired> retired;
     std::vector<Notice> notices;
 };
 
@@ -49,7 +64,8 @@ Puller::State::Remote& Puller::State::remote(const WriterId& writer) {
     if (found != remotes.end()) {
         return found->second;
     }
-    return remotes.emplace(writer, Remote{RemoteMirror(env, share, options, writer), {}, {}})
+    return remotes
+        .emplace(writer, Remote{RemoteMirror(env, share, options, writer), {}, {}, {}, false, {}})
         .first->second;
 }
 
@@ -81,7 +97,12 @@ Status Puller::State::find_writers() {
 
 Status Puller::State::read(const WriterId& writer, Remote& one) {
     if (!one.mirror.loaded()) {
-        TRY(one.mirror.load());
+        auto loaded = one.mirror.load();
+        if (!loaded && loaded.error().code == Code::corrupt) {
+            TRY(mend(writer, one));
+            loaded = one.mirror.load();
+        }
+        TRY(std::move(loaded));
         one.log.head = one.mirror.stored_slot();
         one.log.head_changed = env.clock.mono_now();
     }
@@ -93,18 +114,126 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
         one.log.head_changed = env.clock.mono_now();
         one.log.head_moved = one.log.head_changed;
     }
-    if (!one.log.head || one.mirror.reached(*one.log.head)) {
+    const bool enough =
+        is_retired(writer, one) && one.mirror.end().seq >= retired.at(writer).end.seq;
+    if (!one.log.head || enough || one.mirror.reached(*one.log.head)) {
         return ok();
     }
-    return one.mirror.pull(*one.log.head, round_bytes);
+    return one.mirror.pull(target(writer, one), round_bytes);
+}
+
+bool Puller::State::is_retired(const WriterId& writer, const Remote& one) const {
+    const auto found = retired.find(writer);
+    return found != retired.end() && one.log.head &&
+           one.log.head->certificate.serial <= found->second.serial;
+}
+
+/// HEAD, or where an operator has said that a log ends. The latter is no slot: it is not stored.
+eventlog::HeadSlot Puller::State::target(const WriterId& writer, const Remote& one) const {
+    auto slot = *one.log.head;
+    if (!is_retired(writer, one) || slot.last_seq <= retired.at(writer).end.seq) {
+        return slot;
+    }
+    const auto& end = retired.at(writer).end;
+    slot.incarnation = end.incarnation;
+    slot.segment = end.segment;
+    slot.durable_end = end.end;
+    slot.last_seq = end.seq;
+    slot.last_hash = end.hash;
+    return slot;
 }
 
 void Puller::State::visit(const WriterId& writer, Remote& one) {
-    const auto result = read(writer, one);
+    auto result = read(writer, one);
+    if (result && one.doubted) {
+        result = mend(writer, one);
+    }
+    if (result && one.log.share_behind) {
+        share_for_orphan(writer, one);
+    }
+    one.log.retired = is_retired(writer, one);
     one.log.mirrored = one.mirror.end();
     one.log.caught_up = result && one.log.head && one.mirror.reached(*one.log.head);
     one.log.error = result ? std::string() : result.error().message;
     tell(writer, one, result);
+}
+
+LogScrub& Puller::State::scrub_of(const WriterId& writer, Remote& one) {
+    if (!one.scrub) {
+        const auto source = [this, writer](const std::string& name, Offset at, std::size_t limit) {
+            return share.get(writer, name, at, limit);
+        };
+        one.scrub.emplace(env, LocalLog{one.mirror.directory(), writer, options.trust, {}, {}},
+                          source);
+    }
+    return *one.scrub;
+}
+
+/// Reads the mirror whole, up to what it had reached, and repairs what does not verify.
+Status Puller::State::mend(const WriterId& writer, Remote& one) {
+    auto limit = one.mirror.loaded() ? one.mirror.end() : eventlog::LogPosition{};
+    if (!one.mirror.loaded()) {
+        const auto known = one.mirror.stored_slot();
+        TRY_ASSIGN(const auto slot,
+                   known ? Result<std::optional<eventlog::HeadSlot>>(known) : share.head(writer));
+        limit = slot ? eventlog::position_of(*slot) : limit;
+    }
+    auto& scrub = scrub_of(writer, one);
+    if (!one.doubted) {
+        scrub.restart();
+        one.doubted = true;
+    }
+    for (std::uint64_t read = 0; read < round_bytes; read += mend_bytes) {
+        TRY_ASSIGN(const bool ended, scrub.step(limit, mend_bytes, notices));
+        if (ended) {
+            one.doubted = false;
+            return ok();
+        }
+    }
+    return Error{Code::unavailable, "the mirror of " + writer.v + " is being read again"};
+}
+
+void Puller::State::share_for_orphan(const WriterId& writer, Remote& one) {
+    const auto silent = one.log.head_read - one.log.head_changed;
+    const auto& slot = one.mirror.stored_slot();
+    if (silent < options.orphan || !slot || !one.mirror.reached(*slot)) {
+        return;
+    }
+    const auto done = share_for(env, share, one.mirror.directory(), *slot, options.self);
+    const auto why = done ? std::string() : done.error().message;
+    if (done) {
+        notices.push_back({"log.shared_for", writer.v,
+                           "the share had lost a part of this log; it was put there again"});
+    } else if (why != one.shared_for && done.error().code != Code::unavailable) {
+        notices.push_back({"log.not_shared_for", writer.v, why});
+    }
+    one.shared_for = why;
+}
+
+/// A little of one mirror after the other, for ever.
+void Puller::State::scrub_one() {
+    const auto now = env.clock.mono_now();
+    if (now < next_scrub || remotes.empty()) {
+        return;
+    }
+    next_scrub = now + options.scrub_interval;
+    auto found = remotes.lower_bound(scrubbed);
+    if (found == remotes.end()) {
+        found = remotes.begin();
+    }
+    auto& [writer, one] = *found;
+    scrubbed = writer;
+    const bool whole = one.mirror.loaded() && !one.doubted;
+    const auto ended =
+        whole ? scrub_of(writer, one).step(one.mirror.end(), options.scrub_bytes, notices)
+              : Result<bool>(true);
+    if (!ended) {
+        env.telemetry.log(env::Level::warning, "mirror", ended.error().message);
+    }
+    if (!ended || *ended) {
+        const auto next = std::next(found);
+        scrubbed = next == remotes.end() ? WriterId() : next->first;
+    }
 }
 
 void Puller::State::tell(const WriterId& writer, Remote& one, const Status& result) {
@@ -117,8 +246,10 @@ void Puller::State::tell(const WriterId& writer, Remote& one, const Status& resu
         return;
     }
     one.noticed = error.message;
-    notices.push_back(
-        {error.code == Code::corrupt ? "log.corrupt" : "log.not_pulled", writer.v, error.message});
+    const auto* kind = error.code == Code::corrupt    ? "log.corrupt"
+                       : error.code == Code::conflict ? "log.fork"
+                                                      : "log.not_pulled";
+    notices.push_back({kind, writer.v, error.message});
 }
 
 Puller::Puller(env::Env env, share::LogShare& share, MirrorOptions options)
@@ -131,7 +262,20 @@ Result<std::map<WriterId, RemoteLog>> Puller::round() {
         state_->visit(writer, one);
         out.emplace(writer, one.log);
     }
+    state_->scrub_one();
     return out;
+}
+
+void Puller::set_retired(std::map<WriterId, Retired> retired) {
+    state_->retired = std::move(retired);
+}
+
+void Puller::doubt(const WriterId& writer) {
+    const auto found = state_->remotes.find(writer);
+    if (found != state_->remotes.end() && !found->second.doubted) {
+        found->second.doubted = true;
+        state_->scrub_of(writer, found->second).restart();
+    }
 }
 
 std::vector<Notice> Puller::take_notices() { return std::exchange(state_->notices, {}); }

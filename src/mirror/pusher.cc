@@ -12,7 +12,9 @@
 #include <algorithm>
 #include <set>
 
+#include "base/text.h"
 #include "mirror/mirror.h"
+#include "mirror/repair.h"
 #include "mirror/segments.h"
 #include "mirror/tag_book.h"
 
@@ -26,6 +28,10 @@ struct OwnSegment {
     std::string name;
     std::uint64_t limit = 0;
 };
+
+std::string where(const eventlog::HeadSlot& slot) {
+    return slot.host.empty() ? "an unnamed machine" : valid_utf8(slot.host);
+}
 
 /// What is known of the share's copy before anything is put.
 enum class Doubt : std::uint8_t {
@@ -53,10 +59,14 @@ struct Pusher::State {
     Result<std::vector<OwnSegment>> own_segments(const eventlog::LogPosition& accepted);
     Status compare(const OwnSegment& segment);
     Result<bool> same_bytes(const OwnSegment& segment, std::uint64_t length);
+    Result<bool> is_fork(const OwnSegment& segment);
     Status set_aside(const OwnSegment& segment, const std::string& why);
     Status put_rest(const OwnSegment& segment);
     Status declare(const eventlog::LogPosition& accepted, Hlc hlc);
     bool declares(const eventlog::LogPosition& accepted) const;
+    Status claim();
+    Status compare_batch(const eventlog::Batch& batch);
+    void scrub_step();
     Result<Bytes> read_own(const std::string& name, std::uint64_t at, std::uint64_t n);
     void note(std::string kind, std::string detail) {
         notices.push_back({std::move(kind), options.self.v, std::move(detail)});
@@ -74,7 +84,10 @@ struct Pusher::State {
     std::uint64_t counter = 0;                    // the greatest that this run used
     std::optional<eventlog::HeadSlot> declared;   // the last that certainly stands there
     std::optional<eventlog::HeadSlot> pending;    // written, outcome not known
+    bool claimed = false;  // the incarnation is ours on the share, as far as it shows now
     bool rollback_noticed = false;
+    std::optional<LogScrub> scrub;
+    MonoTime next_scrub;
     std::vector<Notice> notices;
 };
 
@@ -95,6 +108,21 @@ Status Pusher::State::begin() {
     return ok();
 }
 
+/// A run that began without the share took a number unasked: now it asks. After a rollback the
+/// claim is gone and is made again.
+Status Pusher::State::claim() {
+    if (claimed) {
+        return ok();
+    }
+    TRY_ASSIGN(const auto holder,
+               share.claim_incarnation(options.self, options.incarnation, options.nonce));
+    if (holder != options.nonce) {
+        return replaced("another process holds this incarnation");
+    }
+    claimed = true;
+    return ok();
+}
+
 Error Pusher::State::replaced(const std::string& why) const {
     return Error{Code::replaced, options.self.v + " of incarnation " +
                                      std::to_string(options.incarnation.v) +
@@ -104,8 +132,8 @@ Error Pusher::State::replaced(const std::string& why) const {
 Status Pusher::State::look_at_head(bool thorough) {
     TRY_ASSIGN(const auto slot, share.head(options.self));
     if (slot && slot->incarnation > options.incarnation) {
-        return replaced("HEAD of incarnation " + std::to_string(slot->incarnation.v) +
-                        " stands on the share");
+        return replaced("incarnation " + std::to_string(slot->incarnation.v) + " shares, on " +
+                        where(*slot));
     }
     if (thorough) {
         TRY_ASSIGN(const auto greatest, share.greatest_incarnation(options.self));
@@ -116,12 +144,12 @@ Status Pusher::State::look_at_head(bool thorough) {
     }
     const bool of_this_run = slot && slot->incarnation == options.incarnation;
     if (of_this_run && slot->nonce != options.nonce) {
-        return replaced("HEAD bears the nonce of another process");
+        return replaced("another process shares this incarnation, on " + where(*slot));
     }
     // An unknown tag below the own counter is older than the book reaches: a rollback, not a clone.
     const bool old = slot && declared && slot->counter < declared->counter;
     if (of_this_run && !old && !tags.knows(slot->tag)) {
-        return replaced("HEAD bears a tag that this process never wrote");
+        return replaced("a copy of this process shares, on " + where(*slot));
     }
     return adopt(of_this_run ? slot : std::nullopt);
 }
@@ -149,6 +177,7 @@ Status Pusher::State::adopt(const std::optional<eventlog::HeadSlot>& slot) {
 
 void Pusher::State::notice_rollback(const std::optional<eventlog::HeadSlot>& slot) {
     doubt = Doubt::bytes;
+    claimed = false;
     pending.reset();
     if (rollback_noticed) {
         return;
@@ -209,11 +238,20 @@ Status Pusher::State::compare(const OwnSegment& segment) {
         return ok();
     }
     if (*length > segment.limit) {
+        TRY_ASSIGN(const bool forked, is_fork(segment));
+        if (forked) {
+            return replaced("the share holds more events signed with our key, in " + segment.name);
+        }
         return set_aside(segment, "is longer than the own log");
     }
     if (doubt == Doubt::bytes) {
         TRY_ASSIGN(const bool same, same_bytes(segment, *length));
         if (!same) {
+            TRY_ASSIGN(const bool forked, is_fork(segment));
+            if (forked) {
+                return replaced("the share holds other events signed with our key, in " +
+                                segment.name);
+            }
             return set_aside(segment, "differs from the own log");
         }
         shared[segment.name] = *length;
@@ -237,6 +275,35 @@ Result<bool> Pusher::State::same_bytes(const OwnSegment& segment, std::uint64_t 
         }
     }
     return true;
+}
+
+/// Whether what differs is whole, and signed by us: then a copy of this writer wrote it, and
+/// nothing of it may be put away silently.
+Result<bool> Pusher::State::is_fork(const OwnSegment& segment) {
+    const auto id = *parse_file_name(segment.name);
+    TRY_ASSIGN(const auto page, share.get(options.self, segment.name, Offset(0), header_bytes));
+    const auto header = parse_header(page, options.trust, options.self, id);
+    if (!header) {
+        return false;
+    }
+    TRY_ASSIGN(const auto own_page, read_own(segment.name, 0, header_bytes));
+    if (page != own_page) {
+        return true;
+    }
+    auto at = first_position(id, *header);
+    for (;;) {
+        TRY_ASSIGN(const auto theirs, share.get(options.self, segment.name, at.end, chunk_bytes));
+        const auto walk = walk_batches(theirs, at, options.trust.cluster(), options.self);
+        if (walk.taken == 0) {
+            return false;
+        }
+        const auto common = std::min<std::uint64_t>(walk.taken, segment.limit - at.end.v);
+        TRY_ASSIGN(const auto ours, read_own(segment.name, at.end.v, common));
+        if (common < walk.taken || !std::equal(ours.begin(), ours.end(), theirs.begin())) {
+            return true;
+        }
+        at = walk.end;
+    }
 }
 
 Status Pusher::State::set_aside(const OwnSegment& segment, const std::string& why) {
@@ -298,6 +365,7 @@ Result<eventlog::HeadSlot> Pusher::State::push(const eventlog::LogPosition& acce
     }
     TRY(begin());
     TRY(look_at_head(heartbeat || !declared));
+    TRY(claim());
     if (doubt == Doubt::none && !pending && !heartbeat && declares(accepted)) {
         return *declared;
     }
@@ -320,6 +388,43 @@ Result<eventlog::HeadSlot> Pusher::State::push(const eventlog::LogPosition& acce
     return *declared;
 }
 
+Status Pusher::State::compare_batch(const eventlog::Batch& batch) {
+    const auto name = file_name(segment_of(batch.position_after));
+    const auto theirs = share.get(options.self, name, batch.at, batch.raw.size());
+    if (!theirs && theirs.error().code != Code::not_found) {
+        return theirs.error();
+    }
+    if ((!theirs || *theirs != batch.raw) && doubt != Doubt::bytes) {
+        note("log.corrupt", "the shared " + name + " at offset " + std::to_string(batch.at.v) +
+                                " is not what was written there; all of it is compared");
+        doubt = Doubt::bytes;
+    }
+    return ok();
+}
+
+/// The own log, read again from the local disk, and what the share has of it.
+void Pusher::State::scrub_step() {
+    const auto now = env.clock.mono_now();
+    if (now < next_scrub || !declared || doubt != Doubt::none) {
+        return;
+    }
+    next_scrub = now + options.scrub_interval;
+    const auto limit = eventlog::position_of(*declared);
+    if (!scrub) {
+        const auto source = [this](const std::string& name, Offset at, std::size_t most) {
+            return share.get(options.self, name, at, most);
+        };
+        const auto look = [this](const eventlog::Batch& batch) { return compare_batch(batch); };
+        scrub.emplace(
+            env, LocalLog{directory, options.self, options.trust, segment_of(limit), look}, source);
+    }
+    scrub->set_live(segment_of(limit));
+    const auto done = scrub->step(limit, options.scrub_bytes, notices);
+    if (!done && done.error().code == Code::corrupt) {
+        env.telemetry.log(env::Level::error, "mirror", done.error().message);
+    }
+}
+
 Pusher::Pusher(env::Env env, share::LogShare& share, MirrorOptions options)
     : state_(std::make_shared<State>(env, share, std::move(options))) {}
 
@@ -337,6 +442,10 @@ Result<bool> Pusher::head_is_ours() {
     return slot && state_->declared && slot->incarnation == state_->options.incarnation &&
            slot->tag == state_->declared->tag;
 }
+
+void Pusher::doubt_shared() { state_->doubt = Doubt::bytes; }
+
+void Pusher::scrub() { state_->scrub_step(); }
 
 std::vector<Notice> Pusher::take_notices() { return std::exchange(state_->notices, {}); }
 

@@ -27,47 +27,80 @@ std::string head_path(const std::string& directory, Incarnation incarnation) {
 }  // namespace
 
 RemoteMirror::RemoteMirror(env::Env env, share::LogShare& share, const MirrorOptions& options,
-                           WriterId writer)
+                           WriterId writer, bool keeps_slot)
     : env_(env),
       share_(share),
       options_(options),
       writer_(std::move(writer)),
-      directory_(options.log_root + "/" + writer_.v) {}
+      directory_(options.log_root + "/" + writer_.v),
+      keeps_slot_(keeps_slot) {}
 
 Error RemoteMirror::corrupt(const SegmentId& id, Offset at, const std::string& why) const {
     return Error{Code::corrupt, "log/" + writer_.v + "/" + file_name(id) + " at offset " +
                                     std::to_string(at.v) + ": " + why};
 }
 
+Error RemoteMirror::fork(const SegmentId& id, Offset at, const std::string& why) const {
+    auto error = corrupt(id, at, why + ": a fork");
+    error.code = Code::conflict;
+    return error;
+}
+
 Status RemoteMirror::load() {
     TRY(env_.files.make_dirs(directory_));
+    TRY(read_stored_slot());
     TRY_ASSIGN(end_, recovered_end(env_.files, directory_, options_.trust, writer_));
-    stored_.reset();
     if (!nothing(end_)) {
         TRY_ASSIGN(const auto header, eventlog::read_header(env_.files, directory_, current(),
                                                             options_.trust, writer_));
         key_ = header.certificate.key;
         serial_ = header.certificate.serial;
-        const auto slot = eventlog::read_head(env_.files, head_path(directory_, end_.incarnation),
-                                              options_.trust);
-        if (!slot && slot.error().code != Code::not_found) {
-            return slot.error();
-        }
-        stored_ = slot ? *slot : std::nullopt;
     }
-    // The slot was stored after the bytes were synced: what is missing below it was lost since.
+    // The slot was stored after the bytes were synced: what is missing below it was lost since. A
+    // file that ends too early is pulled on; bytes that do not verify are damage.
     const bool short_of_it =
-        stored_ && (current() < SegmentId{stored_->incarnation, stored_->segment} ||
-                    (current().segment == stored_->segment && end_.end < stored_->durable_end));
-    if (short_of_it) {
+        stored_ && !nothing(end_) &&
+        (current() < SegmentId{stored_->incarnation, stored_->segment} ||
+         (current().segment == stored_->segment && end_.end < stored_->durable_end));
+    TRY_ASSIGN(const bool damaged, short_of_it ? bytes_behind_end() : Result<bool>(false));
+    if (damaged) {
         return Error{Code::corrupt, directory_ + "/" + file_name(current()) + " at offset " +
                                         std::to_string(end_.end.v) +
-                                        ": the local mirror is damaged below offset " +
-                                        std::to_string(stored_->durable_end.v) +
-                                        " of its last slot"};
+                                        ": the local mirror is damaged below the end of its last "
+                                        "slot, offset " +
+                                        std::to_string(stored_->durable_end.v)};
     }
     loaded_ = true;
     return ok();
+}
+
+/// The greatest of the slots here: which segment files are whole is not known yet.
+Status RemoteMirror::read_stored_slot() {
+    stored_.reset();
+    if (!keeps_slot_) {
+        return ok();
+    }
+    TRY_ASSIGN(const auto entries, env_.files.list(directory_));
+    for (const auto& entry : entries) {
+        if (entry.kind != env::FileKind::regular || !entry.name.ends_with(".head")) {
+            continue;
+        }
+        const auto slot =
+            eventlog::read_head(env_.files, directory_ + "/" + entry.name, options_.trust);
+        const bool newer = slot && *slot && (*slot)->writer == writer_ &&
+                           (!stored_ || (*slot)->incarnation > stored_->incarnation);
+        stored_ = newer ? *slot : stored_;
+    }
+    return ok();
+}
+
+Result<bool> RemoteMirror::bytes_behind_end() const {
+    TRY_ASSIGN(auto file,
+               env_.files.open(directory_ + "/" + file_name(current()), env::OpenMode::read));
+    Bytes bytes(header_bytes);
+    TRY_ASSIGN(const auto n, file->read_at(end_.end, bytes));
+    bytes.resize(n);
+    return std::any_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b != 0; });
 }
 
 bool RemoteMirror::reached(const eventlog::HeadSlot& slot) const {
@@ -83,16 +116,16 @@ Status RemoteMirror::pull(const eventlog::HeadSlot& slot, std::uint64_t budget) 
             return ok();
         }
     }
-    if (reached(slot)) {
+    if (reached(slot) && eventlog::verify_head(slot, options_.trust)) {
         return store_slot(slot);
     }
     return ok();
 }
 
 Status RemoteMirror::store_slot(const eventlog::HeadSlot& slot) {
-    const bool same_place = stored_ && stored_->incarnation == slot.incarnation &&
-                            stored_->segment == slot.segment &&
-                            stored_->durable_end == slot.durable_end;
+    const bool same_place = !keeps_slot_ || (stored_ && stored_->incarnation == slot.incarnation &&
+                                             stored_->segment == slot.segment &&
+                                             stored_->durable_end == slot.durable_end);
     if (same_place) {
         return ok();  // a heartbeat moves nothing: no write for it
     }
@@ -111,20 +144,19 @@ Status RemoteMirror::store_slot(const eventlog::HeadSlot& slot) {
 Result<RemoteMirror::Step> RemoteMirror::step(const eventlog::HeadSlot& slot) {
     const SegmentId target{slot.incarnation, slot.segment};
     if (!nothing(end_) && target < current()) {
-        return corrupt(current(), end_.end,
-                       "HEAD declares an earlier segment than the mirror holds: a fork");
+        return fork(current(), end_.end, "HEAD declares an earlier segment than the mirror holds");
     }
     return !nothing(end_) && current() == target ? finish_segment(slot) : next_segment(slot);
 }
 
 Result<RemoteMirror::Step> RemoteMirror::finish_segment(const eventlog::HeadSlot& slot) {
     if (end_.end > slot.durable_end) {
-        return corrupt(current(), slot.durable_end,
-                       "HEAD declares less than the mirror holds (" + std::to_string(end_.end.v) +
-                           "): a fork");
+        return fork(
+            current(), slot.durable_end,
+            "HEAD declares less than the mirror holds (" + std::to_string(end_.end.v) + ")");
     }
     if (end_.end == slot.durable_end) {
-        return corrupt(current(), end_.end, "the last batch is not the one that HEAD declares");
+        return fork(current(), end_.end, "the last batch is not the one that HEAD declares");
     }
     return read_up_to(slot.durable_end);
 }
@@ -163,7 +195,7 @@ Result<RemoteMirror::Step> RemoteMirror::adopt(const SegmentId& id, ByteView pag
         if (header.previous) {
             return Step::waiting;  // what it continues is not shown yet
         }
-        return corrupt(id, Offset(0), "its header begins a log that has already begun");
+        return fork(id, Offset(0), "its header begins a log that has already begun");
     }
     if (header.previous) {
         const auto& before = *header.previous;
@@ -171,16 +203,15 @@ Result<RemoteMirror::Step> RemoteMirror::adopt(const SegmentId& id, ByteView pag
             return Step::waiting;  // a segment between is not shown yet
         }
         if (before.id < current() || before.end < end_.end) {
-            return corrupt(id, Offset(0),
-                           "its header continues the log before the mirror's end " +
-                               file_name(current()) + " offset " + std::to_string(end_.end.v));
+            return fork(id, Offset(0),
+                        "its header continues the log before the mirror's end " +
+                            file_name(current()) + " offset " + std::to_string(end_.end.v));
         }
         if (before.end > end_.end) {
             return read_up_to(before.end);
         }
         if (before.seq != end_.seq || before.hash != end_.hash) {
-            return corrupt(id, Offset(0),
-                           "its header continues another log than the mirror's (a fork)");
+            return fork(id, Offset(0), "its header continues another log than the mirror's");
         }
         if (header.serial < serial_) {
             return corrupt(id, Offset(0), "it is signed with a key that was replaced before");

@@ -16,21 +16,25 @@ namespace reeve::mirror {
 
 class RemoteMirror {
 public:
+    /// `keeps_slot`: false for the own log after a loss of the local disk, which has no HEAD beside
+    /// it.
     RemoteMirror(env::Env env, share::LogShare& share, const MirrorOptions& options,
-                 WriterId writer);
+                 WriterId writer, bool keeps_slot = true);
 
     /// Finds the mirror's end and the stored slot on the local disk. To be repeated until it
-    /// succeeds.
+    /// succeeds. Code::corrupt: it is damaged; stored_slot() tells how far it went.
     Status load();
     bool loaded() const { return loaded_; }
     /// The verified, synced end of the mirror.
     const eventlog::LogPosition& end() const { return end_; }
     /// The last slot that the mirror reached; of an earlier run after load().
     const std::optional<eventlog::HeadSlot>& stored_slot() const { return stored_; }
+    const std::string& directory() const { return directory_; }
 
     /// Pulls towards `slot`, at most `budget` bytes. Success with end() short of the slot means:
     /// the share does not show the rest yet; wait. Code::corrupt: bytes below the declared end do
     /// not verify, also after reading them again; the text names file, offset and reason.
+    /// Code::conflict: what is signed there is another history than the mirror's, a fork.
     Status pull(const eventlog::HeadSlot& slot, std::uint64_t budget);
     bool reached(const eventlog::HeadSlot& slot) const;
 
@@ -48,6 +52,9 @@ private:
     Status copy_seal(const SegmentId& id);
     Status store_slot(const eventlog::HeadSlot& slot);
     SegmentId current() const { return {end_.incarnation, end_.segment}; }
+    Error fork(const SegmentId& id, Offset at, const std::string& why) const;
+    Status read_stored_slot();
+    Result<bool> bytes_behind_end() const;
     Error corrupt(const SegmentId& id, Offset at, const std::string& why) const;
 
     env::Env env_;
@@ -55,6 +62,7 @@ private:
     const MirrorOptions options_;
     const WriterId writer_;
     const std::string directory_;
+    const bool keeps_slot_;
     bool loaded_ = false;
     eventlog::LogPosition end_;
     PublicKey key_{};           // of the segment where it ends

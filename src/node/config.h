@@ -41,6 +41,12 @@ struct NodeConfig {
     std::string rollback_file() const { return state_directory + "/share.rolled_back"; }
     /// Present: the view could not be written, and is built again at the next start.
     std::string rebuild_file() const { return state_directory + "/projection.rebuild"; }
+    /// Present: another process writes this log; this one must not (exit 11).
+    std::string replaced_file() const { return state_directory + "/replaced"; }
+    /// Writers that an operator has removed, and where their logs end: known before any is folded.
+    std::string retired_file() const { return state_directory + "/retired.json"; }
+    /// The policy in force, as files.
+    std::string policy_root() const { return state_directory + "/policy"; }
     /// The boot of the machine whose interrupted attempts all stand in the log.
     std::string boot_file() const { return run_root() + "/boot_id"; }
     milliseconds heartbeat() const {

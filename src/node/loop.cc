@@ -12,6 +12,7 @@ constexpr std::size_t fold_group_events = 4096;
 constexpr milliseconds own_claim_scan_interval{60'000};
 constexpr milliseconds status_interval{2'000};
 constexpr milliseconds fold_again_after{5'000};
+constexpr milliseconds compare_again_after{30'000};
 constexpr milliseconds try_again_after{1'000};  // a full disk is not hammered
 constexpr std::string_view trouble_reply =
     R"({"schema":"reeve.reply/v1","ok":false,"error":{"code":"unavailable","exit":8,)"
@@ -173,6 +174,7 @@ void Loop::handle(LoopMessage message) {
         void operator()(Noticed& m) { loop.on_notices(m); }
         void operator()(ReplacedByAnother& m) {
             loop.env_.telemetry.log(env::Level::error, "loop", m.reason);
+            loop.remember_replaced(m.reason);
             loop.exit_status_ = exit_replaced;
             loop.stopping_ = true;
         }
@@ -182,6 +184,15 @@ void Loop::handle(LoopMessage message) {
         }
     };
     std::visit(Visitor{*this}, message);
+}
+
+// Two copies of a writer must not replace each other at each boot: the one that lost stays away
+// until a person has looked.
+void Loop::remember_replaced(const std::string& reason) {
+    auto kept = env_.files.replace_file(config_.replaced_file(), as_bytes(reason + "\n"), true);
+    if (!kept) {
+        env_.telemetry.log(env::Level::error, "loop", kept.error().message);
+    }
 }
 
 void Loop::on_notices(const Noticed& noticed) {
@@ -206,6 +217,7 @@ projection::Snapshot Loop::snapshot() {
 }
 
 Status Loop::catch_up_own_log() {
+    load_retired();
     TRY_ASSIGN(auto reader,
                eventlog::LogReader::open(env_.files, config_.log_root() + "/" + config_.writer.v,
                                          config_.trust, config_.writer));
@@ -225,6 +237,7 @@ Status Loop::catch_up_own_log() {
     auto view = snapshot();
     nodes_ = view.nodes();
     switches_ = view.switches();
+    heed_operators(view);
     return ok();
 }
 
@@ -257,7 +270,8 @@ void Loop::fold_mirrors() {
         const auto cursor = projection_.cut().find(writer);
         const Seq folded = cursor == projection_.cut().end() ? Seq(0) : cursor->second.position.seq;
         const auto again = fold_again_.find(writer);
-        if (folded >= remote.mirrored.seq || (again != fold_again_.end() && now_ < again->second)) {
+        if (folded >= fold_limit(writer, remote).seq ||
+            (again != fold_again_.end() && now_ < again->second)) {
             continue;
         }
         if (auto done = fold_mirror(writer, remote); !done) {
@@ -266,6 +280,9 @@ void Loop::fold_mirrors() {
             if (done.error().code == Code::full) {
                 enter_trouble("projection: " + done.error().message);
                 return;
+            }
+            if (done.error().code == Code::corrupt) {
+                static_cast<void>(links_.pull.push(MendMirror{writer}).has_value());
             }
             const std::string problem = "mirror of " + writer.v + ": " + done.error().message;
             if (rejected_recently_.insert(problem).second) {
@@ -292,10 +309,11 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
     std::size_t held = 0;
     bool more = true;
     while (more) {
-        TRY_ASSIGN(auto batch, found->second.next(remote.mirrored));
+        TRY_ASSIGN(auto batch, found->second.next(fold_limit(writer, remote)));
         more = batch.has_value();
         if (more) {
             held += batch->events.size();
+            look_for_complaints(*batch);
             writer_->observe(batch->events.empty() ? Hlc(0) : batch->events.back().hlc);
             batches.push_back(std::move(*batch));
         }
@@ -314,12 +332,26 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
     return ok();
 }
 
+// Others read the shared copy of this log: what does not verify there, its owner shares again.
+void Loop::look_for_complaints(const eventlog::Batch& batch) {
+    for (const auto& event : batch.events) {
+        const auto* seen = std::get_if<events::Observation>(&event.payload);
+        if (seen == nullptr || seen->kind != "log.corrupt" || seen->subject != config_.writer.v ||
+            !seen->detail.starts_with("log/") || now_ < next_compare_) {
+            continue;
+        }
+        next_compare_ = now_ + compare_again_after;
+        static_cast<void>(links_.push.push(CompareShared{}).has_value());
+    }
+}
+
 void Loop::note_changed(const projection::Applied& applied) {
     changed_.insert(applied.changed.begin(), applied.changed.end());
     if (applied.nodes_changed) {
         auto view = snapshot();
         nodes_ = view.nodes();
         switches_ = view.switches();
+        heed_operators(view);
     }
     for (const auto& job : applied.changed) {
         unfit_.erase(job);  // another document may stand for it now

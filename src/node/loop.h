@@ -90,6 +90,15 @@ private:
     projection::Snapshot snapshot();
     const queue::JobSpec* spec_of(const JobId& job, const projection::JobRow& row);
     void on_notices(const Noticed& noticed);
+    void remember_replaced(const std::string& reason);
+    void look_for_complaints(const eventlog::Batch& batch);
+
+    // --- what operators have signed (loop_operators.cc)
+    void heed_operators(const projection::Snapshot& view);
+    void load_retired();
+    void keep_policy(const projection::Snapshot& view);
+    eventlog::LogPosition fold_limit(const WriterId& writer, const mirror::RemoteLog& remote) const;
+    std::string append_signed(const env::ControlRequest& request, const nlohmann::json& parsed);
 
     // --- requests of people (loop_control.cc)
     void on_request(const env::ControlRequest& request);
@@ -250,7 +259,10 @@ private:
     bool push_ok_ = true;       // the own one can be shared
     bool share_heard_ = false;  // a task has reached it, or failed to
     std::map<WriterId, eventlog::LogReader> readers_;
-    std::map<WriterId, MonoTime> fold_again_;  // of logs that do not verify: not before
+    MonoTime next_compare_;                        // of the shared copy, when others complain
+    std::map<WriterId, MonoTime> fold_again_;      // of logs that do not verify: not before
+    std::map<WriterId, mirror::Retired> retired_;  // that count here
+    Sha256 policy_kept_{};                         // the one that lies in policy_root
     std::map<WriterId, projection::NodeRow> nodes_;
     std::map<std::string, projection::SwitchRow> switches_;
     control::RoutingStats stats_;

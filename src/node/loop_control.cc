@@ -83,6 +83,9 @@ std::string Loop::answer(const env::ControlRequest& request) {
         return set_switch(request, text_of(parsed, "name"), text_of(parsed, "value"),
                           text_of(parsed, "reason"));
     }
+    if (verb == "append_signed") {
+        return append_signed(request, parsed);
+    }
     return refuse({"usage", 2, "unknown verb '" + verb.substr(0, text_limit) + "'",
                    "this daemon is version " + config_.version,
                    "use the reeve command of the same version"});

@@ -71,7 +71,7 @@ void Loop::remember_rollback() {
 
 bool Loop::any_behind() const {
     return std::any_of(remote_.begin(), remote_.end(), [this](const auto& one) {
-        return one.second.share_behind && !hides_nothing(one.first);
+        return one.second.share_behind && !one.second.retired && !hides_nothing(one.first);
     });
 }
 
@@ -105,10 +105,14 @@ milliseconds Loop::silent_for(const WriterId& writer) const {
 
 /// After a rollback of the share what a writer had shared may be gone: only a HEAD written since
 /// shows that it stands there again. One that said goodbye and is read to that word hides nothing.
+/// One that is silent for long is not waited for, once the mirrors have shared for it what they
+/// have.
 bool Loop::all_heard_since(MonoTime moment) const {
+    const auto orphan = config_.timing.orphan(config_.timing.worker_heartbeat);
     return std::all_of(remote_.begin(), remote_.end(), [&](const auto& one) {
-        return hides_nothing(one.first) || !one.second.head ||
-               (one.second.head_moved > moment && !one.second.share_behind);
+        const bool gone = silent_for(one.first) > orphan && now_ - moment > orphan;
+        return hides_nothing(one.first) || one.second.retired || !one.second.head ||
+               ((one.second.head_moved > moment || gone) && !one.second.share_behind);
     });
 }
 
@@ -122,6 +126,9 @@ control::Liveness Loop::liveness(const WriterId& writer) const {
         remote != remote_.end() && remote->second.head && remote->second.head_read != MonoTime{};
     if (node == nodes_.end() || !heard) {
         return control::Liveness::silent;
+    }
+    if (remote->second.retired) {
+        return node->second.stopped ? control::Liveness::stopped : control::Liveness::dead;
     }
     const milliseconds heartbeat(node->second.heartbeat_ms);
     const milliseconds silent = silent_for(writer);
@@ -161,6 +168,9 @@ bool Loop::all_caught_up() const {
     for (const auto& [writer, log] : remote_) {
         const auto cursor = projection_.cut().find(writer);
         const Seq folded = cursor == projection_.cut().end() ? Seq(0) : cursor->second.position.seq;
+        if (log.retired) {
+            continue;
+        }
         const bool behind = log.head && (!log.caught_up || folded < log.mirrored.seq);
         if (behind || !log.error.empty()) {
             return false;  // also a log that cannot be read at all may hold a start
@@ -327,6 +337,7 @@ std::string Loop::live_status_json() const {
         const auto remote = remote_.find(writer);
         if (remote != remote_.end()) {
             one["caught_up"] = remote->second.caught_up;
+            one["removed"] = remote->second.retired;
             if (!remote->second.error.empty()) {
                 one["error"] = remote->second.error;
             }

@@ -86,15 +86,22 @@ struct PushUpTo {
 struct IsHeadOurs {  // answered to claims
     std::uint64_t barrier = 0;
 };
+struct CompareShared {};  // somebody says that the shared copy does not verify
 struct StopTask {};
-using PushMessage = std::variant<PushUpTo, IsHeadOurs, StopTask>;
+using PushMessage = std::variant<PushUpTo, IsHeadOurs, CompareShared, StopTask>;
 
 // ---- to pull ----
 struct LookNow {};  // the doorbell rang, or somebody wants news
 struct ReadAll {    // a round for the barrier, answered to claims
     std::uint64_t barrier = 0;
 };
-using PullMessage = std::variant<LookNow, ReadAll, StopTask>;
+struct MendMirror {  // its copy here does not verify
+    WriterId writer;
+};
+struct SetRetired {  // writers that an operator has removed
+    std::map<WriterId, mirror::Retired> retired;
+};
+using PullMessage = std::variant<LookNow, ReadAll, MendMirror, SetRetired, StopTask>;
 
 // ---- to claims ----
 struct BarrierLogs {

@@ -1,47 +1,11 @@
 #include "node/node.h"
-#include "node/replies.h"
 
-#include <algorithm>
-#include <nlohmann/json.hpp>
+#include "node/boot.h"
 
 namespace reeve::node {
 namespace {
 
-constexpr milliseconds boot_share_patience{5'000};
 constexpr std::uint64_t small_file = 4096;
-constexpr int claim_rounds = 64;
-
-struct Remembered {
-    Incarnation incarnation;
-    std::string nonce;
-};
-
-std::string remembered_path(const NodeConfig& config) {
-    return config.log_root() + "/" + config.writer.v + "/incarnation.json";
-}
-
-std::optional<Remembered> remembered(env::FileSystem& files, const NodeConfig& config) {
-    const auto bytes = files.read_file(remembered_path(config), small_file);
-    const auto parsed =
-        bytes ? nlohmann::json::parse(as_text(*bytes), nullptr, false) : nlohmann::json();
-    const auto number = parsed.is_object() ? parsed.find("incarnation") : parsed.end();
-    if (number == parsed.end() || !number->is_number_unsigned()) {
-        return std::nullopt;
-    }
-    return Remembered{Incarnation(number->get<std::uint64_t>()), text_of(parsed, "nonce")};
-}
-
-Status remember(env::FileSystem& files, const NodeConfig& config, Incarnation incarnation,
-                const share::Nonce& nonce) {
-    const nlohmann::json record{{"incarnation", incarnation.v}, {"nonce", to_hex(nonce)}};
-    return files.replace_file(remembered_path(config), as_bytes(record.dump()), true);
-}
-
-/// What the boot task tells: which incarnation is ours, or why the share gave no answer.
-struct BootClaim {
-    Incarnation incarnation;
-    std::string failure;
-};
 
 }  // namespace
 
@@ -106,69 +70,23 @@ Status Node::open_projection() {
 }
 
 Status Node::open_log() {
-    auto& files = services_.env.files;
-    const std::string directory = config_.log_root() + "/" + config_.writer.v;
-    TRY_ASSIGN(const auto recovered, eventlog::recover(files, directory, config_.trust,
-                                                       config_.writer, eventlog::Tail::owners));
-    for (const auto& warning : recovered.warnings) {
+    services_.env.entropy.fill(nonce_);
+    TRY_ASSIGN(auto booted, boot_log(services_.env, services_.share, config_, nonce_));
+    for (const auto& warning : booted.recovered.warnings) {
         services_.env.telemetry.log(env::Level::warning, "log", warning);
     }
-    const auto before = remembered(files, config_);
-    const Incarnation own_last =
-        std::max(recovered.end.incarnation, before ? before->incarnation : Incarnation(0));
-    services_.env.entropy.fill(nonce_);
-    TRY_ASSIGN(incarnation_, claim_incarnation(own_last));
+    incarnation_ = booted.incarnation;
     eventlog::LogWriter::Options options;
-    options.directory = directory;
+    options.directory = config_.log_root() + "/" + config_.writer.v;
     options.cluster = config_.trust.cluster();
     options.identity = config_.identity;
     options.writer = config_.writer;
     options.incarnation = incarnation_;
     options.nonce = nonce_;
-    options.previous = recovered.end;
-    options.last_hlc = recovered.last_hlc;
+    options.previous = booted.recovered.end;
+    options.last_hlc = booted.recovered.last_hlc;
     TRY_ASSIGN(writer_, eventlog::LogWriter::open(services_.env, options));
     return ok();
-}
-
-// Number and nonce are durable here before the link, so that a crash in between never locks a lone
-// node out: a claim with a remembered nonce would be its own.
-Result<Incarnation> Node::claim_incarnation(Incarnation own_last) {
-    auto answers = std::make_shared<env::Mailbox<BootClaim>>(services_.env.tasks, 4);
-    const NodeConfig& config = config_;
-    auto& share = services_.share;
-    auto& files = services_.env.files;
-    services_.env.tasks.spawn("boot", [answers, config, &share, &files, own_last, nonce = nonce_] {
-        const auto claim = [&]() -> Result<Incarnation> {
-            TRY(share.identity().check());
-            TRY_ASSIGN(const auto greatest, share.log().greatest_incarnation(config.writer));
-            Incarnation next = std::max(own_last, greatest).next();
-            for (int round = 0; round < claim_rounds; ++round, next = next.next()) {
-                TRY(remember(files, config, next, nonce));
-                TRY_ASSIGN(const auto holder,
-                           share.log().claim_incarnation(config.writer, next, nonce));
-                if (holder == nonce) {
-                    return next;
-                }
-            }
-            return Error{Code::conflict, "every incarnation number tried is another's"};
-        };
-        auto done = claim();
-        const BootClaim answer =
-            done ? BootClaim{*done, ""} : BootClaim{Incarnation(0), done.error().message};
-        static_cast<void>(answers->push(answer).has_value());
-    });
-    const auto answer = answers->take(services_.env.clock.mono_now() + boot_share_patience);
-    if (answer && answer->failure.empty()) {
-        return answer->incarnation;
-    }
-    services_.env.telemetry.log(
-        env::Level::warning, "share",
-        "starting without the share: " + (answer ? answer->failure : "no answer"));
-    // Greater than any number that the boot task may still be trying to claim for this run.
-    const Incarnation next(own_last.v + claim_rounds + 1);
-    TRY(remember(files, config_, next, nonce_));
-    return next;
 }
 
 void Node::start() {

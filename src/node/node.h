@@ -27,9 +27,8 @@ struct NodeServices {
 
 class Node {
 public:
-    /// Recovers the own log, claims the next incarnation (number and nonce durable before the link;
-    /// with the share away goes on as n+1 of the own disk), opens the new segment and the
-    /// projection. Code::conflict: another process holds this state directory or this incarnation.
+    /// Recovers the own log and claims an incarnation (boot.h), opens the new segment and the
+    /// projection. Code::replaced: another process has gone on with this log (exit 11).
     static Result<std::unique_ptr<Node>> open(NodeServices services, NodeConfig config);
     /// Spawns the tasks. Called once.
     void start();
@@ -44,7 +43,6 @@ private:
     Status open_log();
     Status open_projection();
     Status look_at_boot();
-    Result<Incarnation> claim_incarnation(Incarnation own_last);
     void stop_tasks();
 
     NodeServices services_;

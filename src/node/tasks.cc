@@ -19,7 +19,8 @@ mirror::MirrorOptions mirror_options(const TaskContext& context) {
             context.config.host,
             context.config.writer,
             context.incarnation,
-            context.nonce};
+            context.nonce,
+            context.config.timing.orphan(context.config.timing.worker_heartbeat)};
 }
 
 /// To the loop; a full mailbox means that the loop is far behind, and what is told will be told
@@ -107,6 +108,8 @@ void push_task(TaskContext context, env::Doorbell* doorbell) {
                     state.work || !state.want || state.want->accepted.seq != up_to->accepted.seq;
                 state.want = *up_to;
                 state.loop_alive = context.env.clock.mono_now();
+            } else if (std::holds_alternative<CompareShared>(message)) {
+                state.pusher.doubt_shared();
             } else if (const auto* question = std::get_if<IsHeadOurs>(&message)) {
                 auto ours = state.pusher.head_is_ours();
                 BarrierHead answer{question->barrier, ours && *ours,
@@ -115,6 +118,9 @@ void push_task(TaskContext context, env::Doorbell* doorbell) {
             }
         }
         push_once(context, doorbell, state);
+        if (!state.work) {
+            state.pusher.scrub();
+        }
     }
 }
 
@@ -129,6 +135,12 @@ void pull_task(TaskContext context) {
             }
             if (const auto* question = std::get_if<ReadAll>(&message)) {
                 barrier = question->barrier;
+            }
+            if (const auto* damaged = std::get_if<MendMirror>(&message)) {
+                puller.doubt(damaged->writer);
+            }
+            if (auto* removed = std::get_if<SetRetired>(&message)) {
+                puller.set_retired(std::move(removed->retired));
             }
         }
         auto identity = context.share.identity().check();
@@ -151,7 +163,7 @@ void pull_task(TaskContext context) {
         if (barrier) {
             BarrierLogs answer{*barrier, true, "", *round};
             for (const auto& [writer, log] : *round) {
-                if ((log.head && !log.caught_up) || !log.error.empty()) {
+                if (!log.retired && ((log.head && !log.caught_up) || !log.error.empty())) {
                     answer.complete = false;
                     answer.reason = writer.v + " is not read to its head" +
                                     (log.error.empty() ? "" : ": " + log.error);

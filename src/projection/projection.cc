@@ -231,6 +231,42 @@ private:
         put(table::switches, as_bytes(e.name),
             encode(SwitchRow{event.stamp(), e.value, e.version, e.uid, e.reason}));
     }
+    // Whose key it is decides the row, not whether that key is pinned: views of machines with
+    // different pins are equal, and a forged word cannot hide a true one.
+    void also(const events::Event&, const events::WriterRetired& e) {
+        if (!verify(e.operator_key, signed_part(e), e.signature)) {
+            return;
+        }
+        const auto key = retired_key(e);
+        const auto row = encode(e);
+        const auto old = transaction_.get(table::retired, key);
+        if (old) {
+            const auto before = decode_retired(*old);
+            // Of two words about one serial the one that reads less: it is the one all can keep.
+            if (before.serial > e.serial ||
+                (before.serial == e.serial &&
+                 std::pair(before.seq, Bytes(old->begin(), old->end())) <= std::pair(e.seq, row))) {
+                return;
+            }
+        }
+        applied_.nodes_changed = true;
+        put(table::retired, key, row);
+    }
+    void also(const events::Event&, const events::PolicyLoaded& e) {
+        if (!verify(e.operator_key, signed_part(e), e.signature)) {
+            return;
+        }
+        const auto old = transaction_.get(table::policy, policy_key(e));
+        if (old) {
+            const auto before = decode_policy(*old);
+            if (std::pair(before.version, policy_hash(before)) >=
+                std::pair(e.version, policy_hash(e))) {
+                return;
+            }
+        }
+        applied_.nodes_changed = true;
+        put(table::policy, policy_key(e), encode(e));
+    }
     void also(const events::Event& event, const events::NodeHealth& e) {
         if (!valid_node_name(e.node.v)) {
             return;

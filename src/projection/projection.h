@@ -26,7 +26,7 @@
 namespace reeve::projection {
 
 /// Raised when the meaning of a fold changes: part of every row hash; a new one means a rebuild.
-constexpr std::uint32_t fold_version = 2;
+constexpr std::uint32_t fold_version = 3;
 
 using Digest = std::array<std::uint8_t, 16>;
 
@@ -123,6 +123,9 @@ public:
     std::optional<OutputRow> output(const AttemptId& attempt) const;
     std::map<WriterId, NodeRow> nodes() const;
     std::map<std::string, SwitchRow> switches() const;
+    /// Signed words of whatever operator: what counts is decided by who has pinned them.
+    std::vector<events::WriterRetired> retired() const;
+    std::vector<events::PolicyLoaded> policies() const;
     std::map<NodeId, HealthRow> health() const;
     std::map<RoutingKey, RoutingRow> routing() const;
     std::map<std::string, std::uint64_t> totals() const;  // jobs by state name
@@ -139,7 +142,7 @@ private:
 
 struct Applied {
     std::set<JobId> changed;     // rows that changed
-    bool nodes_changed = false;  // nodes or switches
+    bool nodes_changed = false;  // nodes, switches, retirements or policies
     std::size_t events = 0;
 };
 

@@ -89,6 +89,22 @@ std::map<std::string, SwitchRow> Snapshot::switches() const {
     return out;
 }
 
+std::vector<events::WriterRetired> Snapshot::retired() const {
+    std::vector<events::WriterRetired> out;
+    for (auto& [key, row] : all_rows(*transaction_, table::retired, &decode_retired)) {
+        out.push_back(std::move(row));
+    }
+    return out;
+}
+
+std::vector<events::PolicyLoaded> Snapshot::policies() const {
+    std::vector<events::PolicyLoaded> out;
+    for (auto& [key, row] : all_rows(*transaction_, table::policy, &decode_policy)) {
+        out.push_back(std::move(row));
+    }
+    return out;
+}
+
 std::map<NodeId, HealthRow> Snapshot::health() const {
     std::map<NodeId, HealthRow> out;
     for (auto& [key, row] : all_rows(*transaction_, table::health, &decode_health)) {

@@ -151,6 +151,86 @@ SwitchRow decode_switch(ByteView bytes) {
     return {get_stamp(r), r.text(), r.u64(), r.u32(), r.text()};
 }
 
+Bytes retired_key(const events::WriterRetired& e) {
+    ByteWriter key;
+    key.raw(e.operator_key);
+    key.raw(e.cluster);
+    key.raw(as_bytes(e.writer.v));
+    return std::move(key).take();
+}
+Bytes policy_key(const events::PolicyLoaded& e) {
+    ByteWriter key;
+    key.raw(e.operator_key);
+    key.raw(e.cluster);
+    return std::move(key).take();
+}
+
+namespace {
+
+template <std::size_t N>
+void take(ByteReader& r, std::array<std::uint8_t, N>& out) {
+    const auto bytes = r.raw(N);
+    std::copy(bytes.begin(), bytes.end(), out.begin());
+}
+
+}  // namespace
+
+Bytes encode(const events::WriterRetired& e) {
+    ByteWriter w;
+    w.text(e.writer.v);
+    for (const auto number : {e.serial, e.incarnation, e.segment, e.end, e.seq}) {
+        w.u64(number);
+    }
+    w.raw(e.hash);
+    w.text(e.reason);
+    w.raw(e.operator_key);
+    w.raw(e.signature);
+    w.raw(e.cluster);
+    return std::move(w).take();
+}
+events::WriterRetired decode_retired(ByteView bytes) {
+    ByteReader r(bytes);
+    events::WriterRetired e;
+    e.writer = WriterId(r.text());
+    for (auto* number : {&e.serial, &e.incarnation, &e.segment, &e.end, &e.seq}) {
+        *number = r.u64();
+    }
+    take(r, e.hash);
+    e.reason = r.text();
+    take(r, e.operator_key);
+    take(r, e.signature);
+    take(r, e.cluster);
+    return e;
+}
+
+Bytes encode(const events::PolicyLoaded& e) {
+    ByteWriter w;
+    w.u64(e.version);
+    w.u32(static_cast<std::uint32_t>(e.files.size()));
+    for (const auto& file : e.files) {
+        w.text(file.name);
+        w.text(file.text);
+    }
+    w.raw(e.operator_key);
+    w.raw(e.signature);
+    w.raw(e.cluster);
+    return std::move(w).take();
+}
+events::PolicyLoaded decode_policy(ByteView bytes) {
+    ByteReader r(bytes);
+    events::PolicyLoaded e;
+    e.version = r.u64();
+    const auto count = r.u32();
+    for (std::uint32_t i = 0; i < count && r.ok(); ++i) {
+        auto name = r.text();
+        e.files.push_back({std::move(name), r.text()});
+    }
+    take(r, e.operator_key);
+    take(r, e.signature);
+    take(r, e.cluster);
+    return e;
+}
+
 Bytes encode(const HealthRow& h) {
     ByteWriter w;
     put_stamp(w, h.stamp);

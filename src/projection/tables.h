@@ -14,13 +14,13 @@ namespace reeve::projection {
 
 namespace table {
 constexpr kv::Table meta{0}, jobs{1}, outputs{2}, nodes{3}, switches{4}, health{5}, routing{6},
-    requests{7}, index{8}, dependents{9}, totals{10}, observations{11};
-constexpr std::array<std::string_view, 12> names = {
-    "meta",    "jobs",     "outputs", "nodes",      "switches", "health",
-    "routing", "requests", "index",   "dependents", "totals",   "observations"};
+    requests{7}, index{8}, dependents{9}, totals{10}, observations{11}, retired{12}, policy{13};
+constexpr std::array<std::string_view, 14> names = {
+    "meta",     "jobs",  "outputs",    "nodes",  "switches",     "health",  "routing",
+    "requests", "index", "dependents", "totals", "observations", "retired", "policy"};
 /// Views whose rows are functions of events alone: those in the digest.
-constexpr std::array<kv::Table, 7> digested = {jobs,   outputs, nodes,   switches,
-                                               health, routing, requests};
+constexpr std::array<kv::Table, 9> digested = {jobs,    outputs,  nodes,   switches, health,
+                                               routing, requests, retired, policy};
 }  // namespace table
 
 inline std::string_view table_name(kv::Table t) {
@@ -54,6 +54,13 @@ Bytes encode(const OutputRow& row);
 OutputRow decode_output(ByteView bytes);
 Bytes encode(const CursorRow& row);
 CursorRow decode_cursor(ByteView bytes);
+/// Operator, cluster and writer; operator and cluster.
+Bytes retired_key(const events::WriterRetired& row);
+Bytes policy_key(const events::PolicyLoaded& row);
+Bytes encode(const events::WriterRetired& row);
+events::WriterRetired decode_retired(ByteView bytes);
+Bytes encode(const events::PolicyLoaded& row);
+events::PolicyLoaded decode_policy(ByteView bytes);
 /// requests: the submission with the least stamp.
 struct RequestRow {
     EventStamp stamp;

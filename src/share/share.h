@@ -47,6 +47,9 @@ public:
                               std::size_t limit) = 0;
     /// Writes a signed slot into its place in the writer's HEAD file, and syncs.
     virtual Status declare(const eventlog::HeadSlot& slot) = 0;
+    /// Puts a slot of another writer, as that one signed it, into a file of `pusher` beside its
+    /// own.
+    virtual Status declare_for(const eventlog::HeadSlot& slot, const WriterId& pusher) = 0;
     /// The greatest valid slot over the writer's HEAD files that is signed by whom we trust;
     /// nullopt when there is none.
     virtual Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) = 0;

@@ -123,6 +123,51 @@ class Membership(ClusterCase):
         self.wait_state(job, "succeeded", node="nova")
         cluster.reeve("log", "verify")
 
+    def test_z_a_removed_node_is_read_to_its_end_and_waited_for_by_nobody(self):
+        cluster = self.cluster
+        if not cluster.alive("mira.worker"):
+            cluster.start("mira")
+            cluster.wait_serving("mira")
+        alive = cluster.run("node", "remove", "mira")
+        self.assertEqual(alive.returncode, 6, alive.stdout + alive.stderr)
+        self.assertIn("is live", alive.stderr)
+        job = self.submit(command("/bin/sleep", "600"), node="mira")[0]
+        self.wait_state(job, "running", node="nova")
+        cluster.kill("mira.worker")
+        removed = cluster.reeve("node", "remove", "mira", "--force", "--reason", "its board died")
+        self.assertIn("is removed", removed)
+        self.wait_state(job, "lost", node="nova", seconds=30)
+        after = self.submit(command("/bin/true"), node="nova")[0]
+        self.wait_state(after, "succeeded", node="nova")
+        # Its daemon, started again by somebody who did not know, reads so and stays away.
+        cluster.start("mira")
+        self.assertEqual(cluster.daemons["mira.worker"].wait(timeout=30), 11)
+        cluster.start("mira")
+        self.assertEqual(cluster.daemons["mira.worker"].wait(timeout=30), 11)
+        log = (cluster.directory / "logs" / "mira.worker.log").read_text()
+        self.assertIn("removed from the cluster", log)
+        cluster.forget("mira.worker")
+        verified = cluster.replay("verify", "--against", cluster.state("nova"))
+        self.assertTrue(verified["writers"][0]["digest"])
+
+    def test_a_policy_is_signed_and_reaches_every_node(self):
+        cluster = self.cluster
+        policy = self.directory / "policy"
+        policy.mkdir(exist_ok=True)
+        (policy / "retention.toml").write_text("# nothing yet\n")
+        without = cluster.run("policy", "apply", policy, "--operator-key", self.directory / "none.key")
+        self.assertEqual(without.returncode, 5, without.stderr)
+        cluster.reeve("policy", "apply", policy)
+        shown = cluster.json("policy", "show")
+        self.assertEqual(shown["version"], 1)
+        self.assertEqual(shown["files"], {"retention.toml": "# nothing yet\n"})
+        kept = cluster.state("nova") / "policy" / "retention.toml"
+        wait_for(kept.exists, 10, "it lies on the node as a file")
+        (policy / "../escape.toml").write_text("x")
+        (policy / "other.toml").write_text("x")
+        refused = cluster.run("policy", "apply", policy)
+        self.assertEqual(refused.returncode, 4, refused.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -9,9 +9,12 @@
 #include "base/text.h"
 #include "base/time_text.h"
 #include "daemon/identity.h"
+#include "operators.h"
 #include "runtime/os_entropy.h"
+#include "runtime/posix_clock.h"
 #include "runtime/posix_file_system.h"
 #include "runtime/process.h"
+#include "share/dir/dir_share.h"
 #include "share/dir/dir_tree.h"
 #include "share/dir/members.h"
 #include "verbs.h"
@@ -22,25 +25,6 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* wait_for_share = "is the share mounted? reeve doctor";
-
-std::string operator_key_path(const Context& context, const std::string& given) {
-    const auto slash = context.options.config.rfind('/');
-    const auto beside =
-        slash == std::string::npos ? "" : context.options.config.substr(0, slash + 1);
-    return given.empty() ? beside + "operator.key" : given;
-}
-
-/// The key at `path`, when this machine has pinned it.
-Result<PrivateKey> operator_key(const daemon::FileConfig& config, const std::string& path) {
-    runtime::PosixFileSystem files;
-    TRY_ASSIGN(auto key, daemon::read_key(files, path));
-    const auto mine = key.public_key();
-    if (std::find(config.operators.begin(), config.operators.end(), mine) ==
-        config.operators.end()) {
-        return Error{Code::denied, path + " is not the key of an operator that cluster.toml pins"};
-    }
-    return key;
-}
 
 std::string role_names(std::uint32_t roles) {
     return (roles & eventlog::coordinator_role) != 0 ? "worker, coordinator" : "worker";
@@ -135,6 +119,105 @@ int admit(Context& context, const std::string& name, const std::string& key_path
                        {"fingerprint", fingerprint(r.key)}});
     } else {
         fmt::print("node {} is admitted, serial {}\n", name, admission->serial);
+    }
+    return exit_done;
+}
+
+/// Where the log of one writer ends for good, as an operator says it.
+Result<std::optional<events::WriterRetired>> retirement(const daemon::FileConfig& config,
+                                                        const WriterId& writer,
+                                                        const std::string& reason,
+                                                        const PrivateKey& key) {
+    runtime::PosixFileSystem files;
+    runtime::OsEntropy entropy;
+    runtime::PosixClock clock;
+    share::DirShare share(files, config.nas, config.trust(), entropy, clock);
+    TRY(share.identity().check());
+    TRY_ASSIGN(const auto head, share.log().head(writer));
+    if (!head) {
+        return std::optional<events::WriterRetired>();
+    }
+    events::WriterRetired out;
+    out.writer = writer;
+    out.serial = head->certificate.serial;
+    out.incarnation = head->incarnation.v;
+    out.segment = head->segment.v;
+    out.end = head->durable_end.v;
+    out.seq = head->last_seq.v;
+    out.hash = head->last_hash;
+    out.reason = std::string(clip_utf8(reason, 200));
+    out.operator_key = key.public_key();
+    out.cluster = config.cluster;
+    out.signature = key.sign(signed_part(out));
+    return std::optional(out);
+}
+
+/// A node that is alive would go on writing what nobody reads: it has to be silent first.
+bool is_silent(Context& context, const std::string& node, std::string& why) {
+    const auto reply = context.call({{"schema", "reeve.request/v1"}, {"verb", "live"}});
+    const auto live =
+        reply && reply->value("ok", false) ? reply->value("live", json::object()) : json::object();
+    const auto writers = live.value("writers", json::object());
+    for (const auto& [writer, one] : writers.items()) {
+        const auto state = one.value("state", "");
+        if (node_of(WriterId(writer)).v == node && state != "dead" && state != "stopped") {
+            why = writer + " is " + state;
+            return false;
+        }
+    }
+    return true;
+}
+
+struct Removal {
+    std::string node;
+    std::string reason;
+    std::string key_path;
+    bool force = false;
+};
+
+int remove_node(Context& context, const Removal& what) {
+    auto file = context.config();
+    if (!file) {
+        return context.fail(file.error(), "reeve config check");
+    }
+    const auto key = operator_key(**file, operator_key_path(context, what.key_path));
+    if (!key) {
+        return context.fail(key.error(), "reeve node remove NODE --operator-key FILE");
+    }
+    std::string why;
+    if (!what.force && !is_silent(context, what.node, why)) {
+        return context.fail(
+            {"conflict", exit_conflict, "node " + what.node + " is not gone", why,
+             "stop its daemons first; or --force, and what it writes from now on is "
+             "read by nobody"});
+    }
+    json done = json::array();
+    for (const auto* role : {".worker", ".coord"}) {
+        const WriterId writer(what.node + role);
+        auto word = valid_writer_name(writer.v)
+                        ? retirement(**file, writer, what.reason, *key)
+                        : Result<std::optional<events::WriterRetired>>(
+                              Error{Code::invalid, "'" + what.node + "' is no node's name"});
+        if (!word) {
+            return context.fail(word.error(), wait_for_share);
+        }
+        if (!*word) {
+            continue;
+        }
+        if (const int status = send_signed(context, **word); status != exit_done) {
+            return status;
+        }
+        done.push_back({{"writer", writer.v}, {"last_seq", (*word)->seq}});
+    }
+    if (done.empty()) {
+        return context.fail({"not_found", exit_not_found, "no log of node '" + what.node + "'",
+                             "the share holds none", "reeve nodes"});
+    }
+    if (context.options.json) {
+        context.print({{"schema", "reeve.remove/v1"}, {"node", what.node}, {"writers", done}});
+    } else {
+        fmt::print("node {} is removed: {} of its logs end where they end now\n", what.node,
+                   done.size());
     }
     return exit_done;
 }
@@ -266,6 +349,15 @@ void register_members(Program& program) {
     sub->add_option("--operator-key", *key,
                     "where the operator's key is (default: beside the "
                     "configuration)");
+    auto what = std::make_shared<Removal>();
+    auto* gone = verb(program, *node, "remove",
+                      "a machine is gone for good: its logs end, nobody waits for it",
+                      "reeve node remove mira --reason 'its board died'",
+                      [&context, what] { return remove_node(context, *what); });
+    gone->add_option("node", what->node, "name of the node")->required();
+    gone->add_option("--reason", what->reason, "why, for the others");
+    gone->add_option("--operator-key", what->key_path, "where the operator's key is");
+    gone->add_flag("--force", what->force, "although it may be alive");
     verb(program, *node, "requests", "machines that have asked to join", "reeve node requests",
          [&context] { return requests(context); });
     auto* keys = program.app.add_subcommand("key", "this node's key: show, rotate");

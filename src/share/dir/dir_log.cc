@@ -148,9 +148,18 @@ Result<Bytes> DirLog::get(const WriterId& writer, const std::string& segment_fil
 }
 
 Status DirLog::declare(const eventlog::HeadSlot& slot) {
+    return write_slot(slot, ten_digits(slot.incarnation.v) + std::string(head_suffix));
+}
+
+Status DirLog::declare_for(const eventlog::HeadSlot& slot, const WriterId& pusher) {
+    TRY(expect_writer(pusher));
+    return write_slot(slot,
+                      ten_digits(slot.incarnation.v) + std::string(head_suffix) + "." + pusher.v);
+}
+
+Status DirLog::write_slot(const eventlog::HeadSlot& slot, const std::string& name) {
     TRY(expect_writer(slot.writer));
     const auto dir = log_dir(slot.writer);
-    const auto name = ten_digits(slot.incarnation.v) + std::string(head_suffix);
     return tree_
         .in_dir(dir,
                 [&]() -> Status {

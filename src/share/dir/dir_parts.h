@@ -39,6 +39,7 @@ public:
     Result<Bytes> get(const WriterId& writer, const std::string& segment_file, Offset at,
                       std::size_t limit) override;
     Status declare(const eventlog::HeadSlot& slot) override;
+    Status declare_for(const eventlog::HeadSlot& slot, const WriterId& pusher) override;
     Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) override;
     Result<std::vector<WriterId>> writers() override;
     Result<std::vector<std::string>> segments(const WriterId& writer) override;
@@ -49,6 +50,7 @@ public:
     Result<Incarnation> greatest_incarnation(const WriterId& writer) override;
 
 private:
+    Status write_slot(const eventlog::HeadSlot& slot, const std::string& name);
     /// Names in the writer's directory; empty when the share is there and the directory is not.
     Result<std::vector<std::string>> names(const WriterId& writer);
     Result<std::optional<eventlog::HeadSlot>> read_slot(const WriterId& writer,

@@ -1,0 +1,232 @@
+#include "node/boot.h"
+
+#include <algorithm>
+#include <atomic>
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
+#include "mirror/remote_mirror.h"
+#include "mirror/repair.h"
+#include "node/replies.h"
+
+namespace reeve::node {
+namespace {
+
+constexpr milliseconds contact_patience{5'000};
+constexpr milliseconds work_patience{600'000};
+constexpr milliseconds look_again{20};
+constexpr std::uint64_t small_file = 4096;
+constexpr std::uint64_t mend_bytes = 16 << 20;
+constexpr int claim_rounds = 64;
+
+struct Remembered {
+    Incarnation incarnation;
+    std::string nonce;
+};
+
+std::string own_directory(const NodeConfig& config) {
+    return config.log_root() + "/" + config.writer.v;
+}
+
+std::string remembered_path(const NodeConfig& config) {
+    return own_directory(config) + "/incarnation.json";
+}
+
+std::optional<Remembered> remembered(env::FileSystem& files, const NodeConfig& config) {
+    const auto bytes = files.read_file(remembered_path(config), small_file);
+    const auto parsed =
+        bytes ? nlohmann::json::parse(as_text(*bytes), nullptr, false) : nlohmann::json();
+    const auto number = parsed.is_object() ? parsed.find("incarnation") : parsed.end();
+    if (number == parsed.end() || !number->is_number_unsigned()) {
+        return std::nullopt;
+    }
+    return Remembered{Incarnation(number->get<std::uint64_t>()), text_of(parsed, "nonce")};
+}
+
+Status remember(env::FileSystem& files, const NodeConfig& config, Incarnation incarnation,
+                const share::Nonce& nonce) {
+    const nlohmann::json record{{"incarnation", incarnation.v}, {"nonce", to_hex(nonce)}};
+    return files.replace_file(remembered_path(config), as_bytes(record.dump()), true);
+}
+
+Result<eventlog::RecoveredLog> recovered(env::FileSystem& files, const NodeConfig& config) {
+    return eventlog::recover(files, own_directory(config), config.trust, config.writer,
+                             eventlog::Tail::owners);
+}
+
+bool beyond(const eventlog::HeadSlot& slot, const eventlog::LogPosition& end) {
+    return std::tuple(slot.incarnation, slot.segment, slot.durable_end) >
+           std::tuple(end.incarnation, end.segment, end.end);
+}
+
+/// Who has taken part: the task that asks the share, or the one that waits for it. Whoever comes
+/// first goes on; the other touches nothing any more.
+/// `adopting`: what this disk holds must not be gone on with.
+enum class Turn : int { open, contact, adopting, abandoned };
+
+/// The work of the boot task, sequential; local files are touched only after `contact`.
+class BootTask {
+public:
+    BootTask(env::Env env, share::Share& share, const NodeConfig& config, share::Nonce nonce,
+             std::shared_ptr<std::atomic<Turn>> turn)
+        : env_(env), share_(share), config_(config), nonce_(nonce), turn_(std::move(turn)) {}
+
+    Result<BootedLog> run() {
+        TRY(share_.identity().check());
+        TRY_ASSIGN(const auto head, share_.log().head(config_.writer));
+        TRY_ASSIGN(const auto greatest, share_.log().greatest_incarnation(config_.writer));
+        Turn expected = Turn::open;
+        if (!turn_->compare_exchange_strong(expected, Turn::contact)) {
+            return Error{Code::cancelled, "nobody waits any more"};
+        }
+        auto log = recovered(env_.files, config_);
+        if (!log && log.error().code == Code::corrupt) {
+            TRY(mend(head, log.error()));
+            log = recovered(env_.files, config_);
+        }
+        TRY_ASSIGN(auto own, std::move(log));
+        if (head && beyond(*head, own.end)) {
+            *turn_ = Turn::adopting;
+            TRY(adopt(*head, own.end));
+            *turn_ = Turn::contact;
+            TRY_ASSIGN(own, recovered(env_.files, config_));
+        }
+        const auto before = remembered(env_.files, config_);
+        const auto own_last =
+            std::max(own.end.incarnation, before ? before->incarnation : Incarnation(0));
+        TRY_ASSIGN(const auto mine, claim(std::max(own_last, greatest).next()));
+        return BootedLog{std::move(own), mine};
+    }
+
+private:
+    /// Everything up to what the share declares can be had there.
+    Status mend(const std::optional<eventlog::HeadSlot>& head, const Error& damage) {
+        if (!head) {
+            return damage;
+        }
+        const auto source = [this](const std::string& name, Offset at, std::size_t limit) {
+            return share_.log().get(config_.writer, name, at, limit);
+        };
+        mirror::LogScrub scrub(
+            env_, {own_directory(config_), config_.writer, config_.trust, {}, {}}, source);
+        std::vector<mirror::Notice> notices;
+        for (bool ended = false; !ended;) {
+            auto step = scrub.step(eventlog::position_of(*head), mend_bytes, notices);
+            for (const auto& notice : std::exchange(notices, {})) {
+                env_.telemetry.log(env::Level::warning, "log", notice.kind + ": " + notice.detail);
+            }
+            TRY_ASSIGN(ended, std::move(step));
+        }
+        return ok();
+    }
+
+    Status adopt(const eventlog::HeadSlot& head, const eventlog::LogPosition& end) {
+        env_.telemetry.log(env::Level::warning, "log",
+                           "the share holds more of this log than this disk, up to event " +
+                               std::to_string(head.last_seq.v) + " after " +
+                               std::to_string(end.seq.v) + ": adopting it");
+        mirror::MirrorOptions options;
+        options.log_root = config_.log_root();
+        options.trust = config_.trust;
+        mirror::RemoteMirror own(env_, share_.log(), options, config_.writer, false);
+        TRY(own.load());
+        while (!own.reached(head)) {
+            const auto before = own.end();
+            auto pulled = own.pull(head, mend_bytes);
+            if (!pulled && pulled.error().code == Code::conflict) {
+                return gone_on_without(head, pulled.error());
+            }
+            TRY(std::move(pulled));
+            if (own.end() == before) {
+                return Error{Code::unavailable,
+                             "the share does not show all of this writer's log yet"};
+            }
+        }
+        return ok();
+    }
+
+    Error gone_on_without(const eventlog::HeadSlot& head, const Error& why) const {
+        return Error{Code::replaced,
+                     config_.writer.v + " was replaced: incarnation " +
+                         std::to_string(head.incarnation.v) + " on " +
+                         (head.host.empty() ? "an unnamed machine" : valid_utf8(head.host)) +
+                         " went on without events that only this disk has (" + why.message + ")"};
+    }
+
+    // Number and nonce are durable here before the link, so that a crash in between never locks a
+    // lone node out: a claim with a remembered nonce would be its own.
+    Result<Incarnation> claim(Incarnation next) {
+        for (int round = 0; round < claim_rounds; ++round, next = next.next()) {
+            TRY(remember(env_.files, config_, next, nonce_));
+            TRY_ASSIGN(const auto holder,
+                       share_.log().claim_incarnation(config_.writer, next, nonce_));
+            if (holder == nonce_) {
+                return next;
+            }
+        }
+        return Error{Code::conflict, "every incarnation number tried is another's"};
+    }
+
+    env::Env env_;
+    share::Share& share_;
+    NodeConfig config_;
+    share::Nonce nonce_;
+    std::shared_ptr<std::atomic<Turn>> turn_;
+};
+
+/// Without the share: what the own disk holds, as it is.
+Result<BootedLog> boot_alone(env::Env env, const NodeConfig& config, const share::Nonce& nonce,
+                             const std::string& why) {
+    env.telemetry.log(env::Level::warning, "share", "starting without the share: " + why);
+    TRY_ASSIGN(auto own, recovered(env.files, config));
+    const auto before = remembered(env.files, config);
+    const auto last = std::max(own.end.incarnation, before ? before->incarnation : Incarnation(0));
+    // Greater than any number that a boot task may still be trying to claim for this run.
+    const Incarnation next(last.v + claim_rounds + 1);
+    TRY(remember(env.files, config, next, nonce));
+    return BootedLog{std::move(own), next};
+}
+
+}  // namespace
+
+Result<BootedLog> boot_log(env::Env env, share::Share& share, const NodeConfig& config,
+                           const share::Nonce& nonce) {
+    if (const auto before = env.files.read_file(config.replaced_file(), small_file)) {
+        return Error{Code::replaced, valid_utf8(as_text(*before))};
+    }
+    using Answer = std::shared_ptr<Result<BootedLog>>;
+    auto answers = std::make_shared<env::Mailbox<Answer>>(env.tasks, 1);
+    auto turn = std::make_shared<std::atomic<Turn>>(Turn::open);
+    env.tasks.spawn("boot", [=, &share] {
+        auto answer =
+            std::make_shared<Result<BootedLog>>(BootTask(env, share, config, nonce, turn).run());
+        static_cast<void>(answers->push(std::move(answer)).has_value());
+    });
+    const auto begun = env.clock.mono_now();
+    auto answer = answers->take(begun + contact_patience);
+    Turn expected = Turn::open;
+    if (!answer && turn->compare_exchange_strong(expected, Turn::abandoned)) {
+        return boot_alone(env, config, nonce, "no answer");
+    }
+    if (!answer) {
+        answer = answers->take(begun + work_patience);
+    }
+    if (!answer) {
+        return Error{Code::timeout, "the share stopped to answer while this log was mended"};
+    }
+    auto& booted = **answer;
+    const bool share_went =
+        !booted && (booted.error().code == Code::unavailable || booted.error().code == Code::io ||
+                    booted.error().code == Code::timeout);
+    const auto reached = turn->load();
+    if (!booted && (reached == Turn::open || (share_went && reached == Turn::contact))) {
+        return boot_alone(env, config, nonce, booted.error().message);
+    }
+    if (!booted && booted.error().code == Code::replaced) {
+        TRY(env.files.replace_file(config.replaced_file(), as_bytes(booted.error().message + "\n"),
+                                   true));
+    }
+    return std::move(booted);
+}
+
+}  // namespace reeve::node

@@ -1,0 +1,208 @@
+// What operators have signed, and what follows: removed writers are read to their last position and
+// not waited for; the policy in force lies on the own disk as files.
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "events/codec.h"
+#include "node/loop.h"
+#include "node/replies.h"
+
+namespace reeve::node {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uint64_t max_retired_bytes = 1024 * 1024;
+constexpr std::array<std::string_view, 5> policy_files = {
+    "retention.toml", "routing.toml", "rules.toml", "schedules.toml", "tasks.toml"};
+constexpr std::size_t max_signed_bytes = events::max_event_bytes;
+
+mirror::Retired retired_of(const events::WriterRetired& e) {
+    return {e.serial,
+            {Incarnation(e.incarnation), SegmentNo(e.segment), Offset(e.end), Seq(e.seq), e.hash}};
+}
+
+json to_json(const mirror::Retired& r) {
+    return {{"serial", r.serial},         {"incarnation", r.end.incarnation.v},
+            {"segment", r.end.segment.v}, {"end", r.end.end.v},
+            {"seq", r.end.seq.v},         {"hash", to_hex(r.end.hash)}};
+}
+
+std::optional<mirror::Retired> from_json(const json& one) {
+    if (!one.is_object()) {
+        return std::nullopt;
+    }
+    const auto number = [&](const char* name) {
+        const auto field = one.find(name);
+        return field != one.end() && field->is_number_unsigned() ? field->get<std::uint64_t>() : 0;
+    };
+    const auto hash = from_hex(text_of(one, "hash"));
+    mirror::Retired out{number("serial"),
+                        {Incarnation(number("incarnation")),
+                         SegmentNo(number("segment")),
+                         Offset(number("end")),
+                         Seq(number("seq")),
+                         {}}};
+    if (!hash || hash->size() != out.end.hash.size()) {
+        return std::nullopt;
+    }
+    std::copy(hash->begin(), hash->end(), out.end.hash.begin());
+    return out;
+}
+
+/// What a policy may hold: names become paths.
+bool names_only_policy_files(const events::PolicyLoaded& policy) {
+    return std::all_of(policy.files.begin(), policy.files.end(), [](const auto& file) {
+        return std::find(policy_files.begin(), policy_files.end(), file.name) != policy_files.end();
+    });
+}
+
+}  // namespace
+
+// Known before any log is folded: a view that is built anew must not read past these ends first.
+void Loop::load_retired() {
+    const auto bytes = env_.files.read_file(config_.retired_file(), max_retired_bytes);
+    auto kept = bytes ? json::parse(as_text(*bytes), nullptr, false) : json::object();
+    kept = kept.is_object() ? kept : json::object();
+    for (const auto& [name, one] : kept.items()) {
+        if (const auto retired = from_json(one); retired && valid_writer_name(name)) {
+            retired_[WriterId(name)] = *retired;
+        }
+    }
+    static_cast<void>(links_.pull.push(SetRetired{retired_}).has_value());
+}
+
+void Loop::heed_operators(const projection::Snapshot& view) {
+    keep_policy(view);
+    auto known = retired_;
+    for (const auto& word : view.retired()) {
+        if (!config_.trust.is_operator(word.operator_key) ||
+            word.cluster != config_.trust.cluster()) {
+            continue;
+        }
+        auto& mine = known[word.writer];
+        const bool less =
+            mine.serial == word.serial && mine.end.seq.v > 0 && mine.end.seq <= Seq(word.seq);
+        if (mine.serial > word.serial || less) {
+            continue;
+        }
+        mine = retired_of(word);
+    }
+    if (known.size() == retired_.size() &&
+        std::equal(known.begin(), known.end(), retired_.begin(), [](const auto& a, const auto& b) {
+            return a.first == b.first && a.second.serial == b.second.serial &&
+                   a.second.end == b.second.end;
+        })) {
+        return;
+    }
+    retired_ = std::move(known);
+    json kept = json::object();
+    for (const auto& [writer, one] : retired_) {
+        kept[writer.v] = to_json(one);
+    }
+    if (auto written =
+            env_.files.replace_file(config_.retired_file(), as_bytes(kept.dump(2)), true);
+        !written) {
+        env_.telemetry.log(env::Level::error, "loop", written.error().message);
+    }
+    static_cast<void>(links_.pull.push(SetRetired{retired_}).has_value());
+    const auto own = retired_.find(config_.writer);
+    if (own != retired_.end() && own->second.serial >= config_.identity.certificate.serial) {
+        const std::string reason =
+            config_.writer.v + " was removed from the cluster by an operator";
+        env_.telemetry.log(env::Level::error, "loop", reason);
+        remember_replaced(reason);
+        exit_status_ = exit_replaced;
+        stopping_ = true;
+    }
+    for (const auto& [writer, one] : retired_) {
+        const auto cursor = projection_.cut().find(writer);
+        const auto remote = remote_.find(writer);
+        const bool lifted = remote != remote_.end() && remote->second.head &&
+                            remote->second.head->certificate.serial > one.serial;
+        if (writer != config_.writer && !lifted && cursor != projection_.cut().end() &&
+            cursor->second.position.seq > one.end.seq) {
+            view_failed({Code::conflict, "the log of " + writer.v +
+                                             ", which was removed, had been read further than its "
+                                             "end; the view is built anew"});
+        }
+    }
+}
+
+eventlog::LogPosition Loop::fold_limit(const WriterId& writer,
+                                       const mirror::RemoteLog& remote) const {
+    const auto found = retired_.find(writer);
+    const bool lifted = remote.head && found != retired_.end() &&
+                        remote.head->certificate.serial > found->second.serial;
+    return found != retired_.end() && !lifted && found->second.end.seq < remote.mirrored.seq
+               ? found->second.end
+               : remote.mirrored;
+}
+
+void Loop::keep_policy(const projection::Snapshot& view) {
+    std::optional<events::PolicyLoaded> force;
+    for (auto& one : view.policies()) {
+        const bool ours = names_only_policy_files(one) &&
+                          config_.trust.is_operator(one.operator_key) &&
+                          one.cluster == config_.trust.cluster();
+        if (ours && (!force || std::pair(one.version, policy_hash(one)) >
+                                   std::pair(force->version, policy_hash(*force)))) {
+            force = std::move(one);
+        }
+    }
+    if (!force || policy_hash(*force) == policy_kept_) {
+        return;
+    }
+    auto kept = env_.files.make_dirs(config_.policy_root());
+    for (const auto& file : force->files) {
+        if (kept) {
+            kept = env_.files.replace_file(config_.policy_root() + "/" + file.name,
+                                           as_bytes(file.text), false);
+        }
+    }
+    if (!kept) {
+        env_.telemetry.log(env::Level::error, "loop", "policy: " + kept.error().message);
+        return;
+    }
+    policy_kept_ = policy_hash(*force);
+    env_.telemetry.log(env::Level::info, "loop",
+                       "policy " + std::to_string(force->version) + " is in force");
+}
+
+/// {"verb":"append_signed","type":17,"event":"<hexadecimal FlatBuffer>"}: the word of an operator,
+/// made where his key is. What it says is believed because of its signature, whoever brings it.
+std::string Loop::append_signed(const env::ControlRequest& request, const json& parsed) {
+    const auto bytes = from_hex(text_of(parsed, "event"));
+    const auto type = parsed.value("type", 0U);
+    if (!bytes || bytes->size() > max_signed_bytes || type > UINT16_MAX) {
+        return refuse({"usage", 2, "no signed event", "type and event are wanted", ""});
+    }
+    const auto event =
+        events::decode(static_cast<std::uint16_t>(type), *bytes, config_.writer, Seq(0));
+    const auto believed = [&](const auto& word) {
+        return word.cluster == config_.trust.cluster() &&
+               config_.trust.is_operator(word.operator_key) &&
+               verify(word.operator_key, signed_part(word), word.signature);
+    };
+    bool good = false;
+    if (event) {
+        if (const auto* retired = std::get_if<events::WriterRetired>(&event->payload)) {
+            good = believed(*retired);
+        } else if (const auto* policy = std::get_if<events::PolicyLoaded>(&event->payload)) {
+            good = believed(*policy) && names_only_policy_files(*policy);
+        }
+    }
+    if (!good) {
+        return refuse({"denied", 4, "that is not signed by an operator of this cluster",
+                       "or it is damaged, or names no policy file that there is",
+                       "use the key that belongs to the operators in cluster.toml"});
+    }
+    append(event->payload);
+    replies_.emplace_back(
+        request.id, accept({{"appended", events::type_name(events::type_id(event->payload))}}));
+    return "";
+}
+
+}  // namespace reeve::node
