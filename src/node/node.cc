@@ -1,8 +1,8 @@
 #include "node/node.h"
-#include "node/replies.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+
+#include "node/incarnation_file.h"
 
 namespace reeve::node {
 namespace {
@@ -11,30 +11,8 @@ constexpr milliseconds boot_share_patience{5'000};
 constexpr std::uint64_t small_file = 4096;
 constexpr int claim_rounds = 64;
 
-struct Remembered {
-    Incarnation incarnation;
-    std::string nonce;
-};
-
 std::string remembered_path(const NodeConfig& config) {
     return config.log_root() + "/" + config.writer.v + "/incarnation.json";
-}
-
-std::optional<Remembered> remembered(env::FileSystem& files, const NodeConfig& config) {
-    const auto bytes = files.read_file(remembered_path(config), small_file);
-    const auto parsed =
-        bytes ? nlohmann::json::parse(as_text(*bytes), nullptr, false) : nlohmann::json();
-    const auto number = parsed.is_object() ? parsed.find("incarnation") : parsed.end();
-    if (number == parsed.end() || !number->is_number_unsigned()) {
-        return std::nullopt;
-    }
-    return Remembered{Incarnation(number->get<std::uint64_t>()), text_of(parsed, "nonce")};
-}
-
-Status remember(env::FileSystem& files, const NodeConfig& config, Incarnation incarnation,
-                const share::Nonce& nonce) {
-    const nlohmann::json record{{"incarnation", incarnation.v}, {"nonce", to_hex(nonce)}};
-    return files.replace_file(remembered_path(config), as_bytes(record.dump()), true);
 }
 
 /// What the boot task tells: which incarnation is ours, or why the share gave no answer.
@@ -113,9 +91,14 @@ Status Node::open_log() {
     for (const auto& warning : recovered.warnings) {
         services_.env.telemetry.log(env::Level::warning, "log", warning);
     }
-    const auto before = remembered(files, config_);
-    const Incarnation own_last =
-        std::max(recovered.end.incarnation, before ? before->incarnation : Incarnation(0));
+    const auto before = remembered_incarnation(files, remembered_path(config_));
+    if (!before) {
+        // The log, and the claims on the share, name the greatest number just as well.
+        services_.env.telemetry.log(env::Level::warning, "log",
+                                    before.error().message + "; passed over, and written anew");
+    }
+    const Incarnation own_last = std::max(
+        recovered.end.incarnation, before && *before ? (*before)->incarnation : Incarnation(0));
     services_.env.entropy.fill(nonce_);
     TRY_ASSIGN(incarnation_, claim_incarnation(own_last));
     eventlog::LogWriter::Options options;
@@ -143,7 +126,7 @@ Result<Incarnation> Node::claim_incarnation(Incarnation own_last) {
             TRY_ASSIGN(const auto greatest, share.log().greatest_incarnation(config.writer));
             Incarnation next = std::max(own_last, greatest).next();
             for (int round = 0; round < claim_rounds; ++round, next = next.next()) {
-                TRY(remember(files, config, next, nonce));
+                TRY(remember_incarnation(files, remembered_path(config), {next, nonce}));
                 TRY_ASSIGN(const auto holder,
                            share.log().claim_incarnation(config.writer, next, nonce));
                 if (holder == nonce) {
@@ -166,7 +149,7 @@ Result<Incarnation> Node::claim_incarnation(Incarnation own_last) {
         "starting without the share: " + (answer ? answer->failure : "no answer"));
     // Greater than any number that the boot task may still be trying to claim for this run.
     const Incarnation next(own_last.v + claim_rounds + 1);
-    TRY(remember(files, config_, next, nonce_));
+    TRY(remember_incarnation(files, remembered_path(config_), {next, nonce_}));
     return next;
 }
 
