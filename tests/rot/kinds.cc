@@ -205,6 +205,9 @@ Verdict World::judge_pull(const Flip& flip) {
                  std::equal(pulled.begin(), pulled.end(), original.begin());
     }
     fs::remove_all(root);
+    if (log.caught_up) {
+        return Verdict::harmless;  // the hash of the last batch is the declared one
+    }
     return told && prefix ? Verdict::detected : Verdict::undetected;
 }
 
@@ -229,7 +232,11 @@ Kind World::seals(int flips) {
         }
     }
     kind.judge = [](const Flip& flip) {
-        return eventlog::decode_seal(content(flip.file)) ? Verdict::undetected : Verdict::detected;
+        const auto read = eventlog::decode_seal(content(flip.file));
+        const auto whole = eventlog::decode_seal(*flip.whole);
+        const bool same = read && read->uid == whole->uid && read->end == whole->end &&
+                          read->seq == whole->seq && read->hash == whole->hash;
+        return same ? Verdict::harmless : read ? Verdict::undetected : Verdict::detected;
     };
     kind.meaningless = [](const Flip& flip) { return signature_bytes_unchecked && flip.at >= 64; };
     return kind;
@@ -238,9 +245,15 @@ Kind World::seals(int flips) {
 /// The flipped slot is none any more; what is read is the greatest of those that are left.
 Verdict World::judge_head(const Flip& flip, const std::optional<eventlog::HeadSlot>& read) const {
     const auto page = flip.at / head_slot_bytes * head_slot_bytes;
-    const auto spoilt = content(flip.file);
-    const bool refused = !eventlog::decode_head(ByteView(spoilt).subspan(
-        page, std::min<std::size_t>(head_slot_bytes, spoilt.size() - page)));
+    const auto slot_of = [&](const Bytes& file) {
+        return eventlog::decode_head(ByteView(file).subspan(
+            page, std::min<std::size_t>(head_slot_bytes, file.size() - page)));
+    };
+    const auto before = slot_of(*flip.whole);
+    const auto after = slot_of(content(flip.file));
+    if (before && after && *before == *after) {
+        return Verdict::harmless;
+    }
     std::optional<eventlog::HeadSlot> left;
     const auto other = head_slot_bytes - page;
     if (flip.whole->size() >= other + head_slot_bytes) {
@@ -248,7 +261,7 @@ Verdict World::judge_head(const Flip& flip, const std::optional<eventlog::HeadSl
             eventlog::decode_head(ByteView(*flip.whole).subspan(other, head_slot_bytes));
         left = slot && slot->counter > 0 ? std::optional(*slot) : std::nullopt;
     }
-    return refused && read == left ? Verdict::detected : Verdict::undetected;
+    return !after && read == left ? Verdict::detected : Verdict::undetected;
 }
 
 Kind World::heads_shared(int flips) {

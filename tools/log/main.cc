@@ -239,8 +239,8 @@ void add_salvage(CLI::App& sub, Arguments& arguments) {
 
 constexpr const char* about =
     "reeve-log looks into event logs: live, mirrored, copied or damaged. It changes nothing.\n"
-    "What does not verify is told with file, offset and reason (exit status 10), and ends the "
-    "reading of that log; the others go on. --salvage (show, export, verify) reads on behind it.";
+    "What does not verify is told with file, offset and reason (exit status 10) and ends the "
+    "reading\nof that log; the others go on. --salvage (show, export, verify) reads on behind it.";
 
 int run(int argc, char** argv) {
     CLI::App app{about, "reeve-log"};
