@@ -20,8 +20,8 @@ constexpr std::size_t page_bytes = 4096;
 constexpr std::size_t longest_writer = 47;  // a field of 48 bytes that ends with a zero
 // A segment has 64 MiB. A sparse file that claims more, or one that is full of headers whose bodies
 // do not verify, costs at most this much reading.
-constexpr std::uint64_t most_scanned = 1ULL << 30;
-constexpr std::uint64_t most_wasted = 1ULL << 30;
+constexpr std::uint64_t most_scanned = 4 * default_segment_bytes;
+constexpr std::uint64_t most_wasted = 4 * default_segment_bytes;
 
 }  // namespace
 
@@ -265,17 +265,21 @@ void Salvage::go_on_behind(const std::string& why, bool proven) {
 /// From the cursor on, the first place where something whole says that it stands there.
 std::optional<Salvage::Landing> Salvage::scan() {
     cursor_ = align8(std::max<std::uint64_t>(cursor_, header_page_bytes));
-    for (; cursor_ + batch_header_bytes <= stop_ && wasted_ < most_wasted; cursor_ += 8) {
-        const auto bytes = view(cursor_, batch_header_bytes);
-        if (bytes.size() < batch_header_bytes) {
+    while (cursor_ + batch_header_bytes <= stop_ && wasted_ < most_wasted) {
+        if (view(cursor_, batch_header_bytes).size() < batch_header_bytes) {
             break;
         }
-        if (load_le<std::uint32_t>(bytes.data()) == 0) {
+        const auto last = buffer_at_ + buffer_.size() - batch_header_bytes;
+        while (cursor_ <= last && load_le<std::uint32_t>(&buffer_[cursor_ - buffer_at_]) == 0) {
+            cursor_ += 8;
+        }
+        if (cursor_ > last) {
             continue;
         }
         if (auto landing = landing_at(cursor_)) {
             return landing;
         }
+        cursor_ += 8;
     }
     if (wasted_ >= most_wasted) {
         lose(path_of(id_), position_.end, "many headers of batches without a body");
