@@ -70,8 +70,9 @@ Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory
         }
         const std::string path = directory + "/" + entry.name;
         auto header = first_header(files, path);
-        if (!header && header.error().code != Code::corrupt) {
-            return header.error();
+        // What cannot be read stops nobody: reading this log tells it, and the others go on.
+        if (!header && header.error().code != Code::corrupt && !valid_writer_name(entry.name)) {
+            continue;  // lost+found of a disk, for example
         }
         if (!header) {
             damaged = damaged ? damaged : header.error();
@@ -89,7 +90,54 @@ Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory
     return out;
 }
 
+std::string last_component(const std::string& path) {
+    const auto slash = path.rfind('/');
+    return slash == std::string::npos ? path : path.substr(slash + 1);
+}
+
 }  // namespace
+
+Result<LogSet> logs_by_name(env::FileSystem& files, const std::string& path,
+                            const eventlog::ClusterId& cluster) {
+    LogSet out{eventlog::Trust::unpinned(cluster), {}};
+    TRY_ASSIGN(const auto own, segments_in(files, path));
+    if (!own.empty()) {
+        out.logs.push_back({WriterId(last_component(path)), path});
+        return out;
+    }
+    TRY_ASSIGN(const bool nested, is_directory(files, path + "/log"));
+    const auto directory = nested ? path + "/log" : path;
+    TRY_ASSIGN(const auto entries, files.list(directory));
+    for (const auto& entry : entries) {
+        if (entry.kind == FileKind::directory && valid_writer_name(entry.name)) {
+            out.logs.push_back({WriterId(entry.name), directory + "/" + entry.name});
+        }
+    }
+    return out;
+}
+
+Result<std::vector<Error>> damaged_heads(env::FileSystem& files, const std::string& path,
+                                         const eventlog::Trust& trust) {
+    std::vector<Error> out;
+    TRY_ASSIGN(const auto entries, files.list(path));
+    for (const auto& entry : entries) {
+        if (entry.kind != FileKind::regular || !entry.name.ends_with(".head")) {
+            continue;
+        }
+        const auto file = path + "/" + entry.name;
+        const auto bytes = files.read_file(file, 2 * eventlog::head_slot_bytes);
+        const bool used = bytes && std::any_of(bytes->begin(), bytes->end(),
+                                               [](std::uint8_t byte) { return byte != 0; });
+        const auto slot = eventlog::read_head(files, file, trust);
+        if (!bytes || !slot) {
+            out.push_back((bytes ? slot.error() : bytes.error()).with(file + " at offset 0"));
+        } else if (used && !*slot) {
+            out.push_back({Code::corrupt, file + " at offset 0: neither slot of this HEAD "
+                                                 "verifies; what only it declared is not read"});
+        }
+    }
+    return out;
+}
 
 Result<LogSet> find_logs(env::FileSystem& files, const std::string& path) {
     TRY_ASSIGN(const bool exists, is_directory(files, path));

@@ -37,6 +37,15 @@ struct LogSet {
 /// header of them verifies.
 Result<LogSet> find_logs(env::FileSystem& files, const std::string& path);
 
+/// The same by the names of the directories alone, for logs of which no header verifies.
+Result<LogSet> logs_by_name(env::FileSystem& files, const std::string& path,
+                            const eventlog::ClusterId& cluster);
+
+/// HEAD files of a log's directory that hold something and declare nothing: one error each. A log
+/// is read all the same, up to what an older HEAD declares, so nobody would notice.
+Result<std::vector<Error>> damaged_heads(env::FileSystem& files, const std::string& path,
+                                         const eventlog::Trust& trust);
+
 /// Events of several logs in the order of (hlc, writer, seq). Owned by one task.
 class MergedReader {
 public:

@@ -136,6 +136,9 @@ Result<SegmentHeader> decode_header(ByteView page) {
     SegmentHeader header;
     copy_out(header.cluster, p + 16);
     header.writer = WriterId(get_text(p + 32));
+    if (header.writer.v.size() >= writer_field_bytes) {
+        return corrupt("the name of the writer does not end");
+    }
     header.id = {Incarnation(load_le<std::uint64_t>(p + 80)),
                  SegmentNo(load_le<std::uint64_t>(p + 88))};
     copy_out(header.nonce, p + 96);

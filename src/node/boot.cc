@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <nlohmann/json.hpp>
 
 #include "base/text.h"
 #include "mirror/remote_mirror.h"
 #include "mirror/repair.h"
-#include "node/replies.h"
+#include "node/incarnation_file.h"
 
 namespace reeve::node {
 namespace {
@@ -19,11 +18,6 @@ constexpr std::uint64_t small_file = 4096;
 constexpr std::uint64_t mend_bytes = 16 << 20;
 constexpr int claim_rounds = 64;
 
-struct Remembered {
-    Incarnation incarnation;
-    std::string nonce;
-};
-
 std::string own_directory(const NodeConfig& config) {
     return config.log_root() + "/" + config.writer.v;
 }
@@ -32,21 +26,14 @@ std::string remembered_path(const NodeConfig& config) {
     return own_directory(config) + "/incarnation.json";
 }
 
-std::optional<Remembered> remembered(env::FileSystem& files, const NodeConfig& config) {
-    const auto bytes = files.read_file(remembered_path(config), small_file);
-    const auto parsed =
-        bytes ? nlohmann::json::parse(as_text(*bytes), nullptr, false) : nlohmann::json();
-    const auto number = parsed.is_object() ? parsed.find("incarnation") : parsed.end();
-    if (number == parsed.end() || !number->is_number_unsigned()) {
-        return std::nullopt;
+/// The number of the last run; the log, and the claims on the share, name it just as well.
+Incarnation last_asked_for(env::Env env, const NodeConfig& config) {
+    const auto before = remembered_incarnation(env.files, remembered_path(config));
+    if (!before) {
+        env.telemetry.log(env::Level::warning, "log",
+                          before.error().message + "; passed over, and written anew");
     }
-    return Remembered{Incarnation(number->get<std::uint64_t>()), text_of(parsed, "nonce")};
-}
-
-Status remember(env::FileSystem& files, const NodeConfig& config, Incarnation incarnation,
-                const share::Nonce& nonce) {
-    const nlohmann::json record{{"incarnation", incarnation.v}, {"nonce", to_hex(nonce)}};
-    return files.replace_file(remembered_path(config), as_bytes(record.dump()), true);
+    return before && *before ? (*before)->incarnation : Incarnation(0);
 }
 
 Result<eventlog::RecoveredLog> recovered(env::FileSystem& files, const NodeConfig& config) {
@@ -91,9 +78,7 @@ public:
             *turn_ = Turn::contact;
             TRY_ASSIGN(own, recovered(env_.files, config_));
         }
-        const auto before = remembered(env_.files, config_);
-        const auto own_last =
-            std::max(own.end.incarnation, before ? before->incarnation : Incarnation(0));
+        const auto own_last = std::max(own.end.incarnation, last_asked_for(env_, config_));
         TRY_ASSIGN(const auto mine, claim(std::max(own_last, greatest).next()));
         return BootedLog{std::move(own), mine};
     }
@@ -157,7 +142,7 @@ private:
     // lone node out: a claim with a remembered nonce would be its own.
     Result<Incarnation> claim(Incarnation next) {
         for (int round = 0; round < claim_rounds; ++round, next = next.next()) {
-            TRY(remember(env_.files, config_, next, nonce_));
+            TRY(remember_incarnation(env_.files, remembered_path(config_), {next, nonce_}));
             TRY_ASSIGN(const auto holder,
                        share_.log().claim_incarnation(config_.writer, next, nonce_));
             if (holder == nonce_) {
@@ -179,11 +164,10 @@ Result<BootedLog> boot_alone(env::Env env, const NodeConfig& config, const share
                              const std::string& why) {
     env.telemetry.log(env::Level::warning, "share", "starting without the share: " + why);
     TRY_ASSIGN(auto own, recovered(env.files, config));
-    const auto before = remembered(env.files, config);
-    const auto last = std::max(own.end.incarnation, before ? before->incarnation : Incarnation(0));
+    const auto last = std::max(own.end.incarnation, last_asked_for(env, config));
     // Greater than any number that a boot task may still be trying to claim for this run.
     const Incarnation next(last.v + claim_rounds + 1);
-    TRY(remember(env.files, config, next, nonce));
+    TRY(remember_incarnation(env.files, remembered_path(config), {next, nonce}));
     return BootedLog{std::move(own), next};
 }
 

@@ -1,4 +1,4 @@
-"""log_reader.py DIRECTORY: its logs' events as JSON lines; damage: stderr, exit 1. From docs/formats/eventlog.md alone."""
+"""log_reader.py DIR: its logs' events as JSON lines; damage: stderr, exit 1. From docs/formats/eventlog.md alone."""
 import functools, hashlib, json, pathlib, struct, sys
 TYPES = """- NodeStarted NodeStopped JobSubmitted JobRejected JobOffered JobStarted JobFinished JobReleased JobLost
     AttemptOpened JobEnded JobCancelRequested SwitchSet NodeHealth Observation DigestTaken

@@ -6,88 +6,20 @@
 
 #include <cstdio>
 #include <deque>
-#include <memory>
 
 #include "base/time_text.h"
 #include "events/codec.h"
-#include "replay/logs.h"
-#include "runtime/posix_file_system.h"
+#include "replay/salvaged_logs.h"
 #include "runtime/process.h"
 #include "tools/cli/program.h"
+#include "tools/log/facts.h"
+#include "tools/log/source.h"
 
 namespace reeve::log {
 namespace {
 
 using cli::Context;
 using nlohmann::json;
-
-struct Arguments {
-    std::string path;
-    std::string writer;
-    std::string type;
-    std::string job;
-    std::string since;
-    std::string until;
-    std::string output;
-    std::size_t limit = 0;  // 0: all
-    std::size_t lines = 20;
-    bool follow = false;
-};
-
-Result<replay::LogSet> logs_of(Context& context, env::FileSystem& files,
-                               const Arguments& arguments) {
-    std::string path = arguments.path;
-    if (path.empty()) {
-        TRY_ASSIGN(const auto* file, context.config());
-        const auto worker = file->writer_state(file->writer(node::Role::worker));
-        path = files.info(worker + "/log")
-                   ? worker
-                   : file->writer_state(file->writer(node::Role::coordinator));
-    }
-    TRY_ASSIGN(auto set, replay::find_logs(files, path));
-    set.trust = context.trust_for(set.trust.cluster());
-    if (!arguments.writer.empty()) {
-        std::erase_if(set.logs, [&](const auto& log) { return log.writer.v != arguments.writer; });
-        if (set.logs.empty()) {
-            return Error{Code::not_found, "no log of writer " + arguments.writer + " in " + path};
-        }
-    }
-    return set;
-}
-
-/// Which events to show.
-class Filter {
-public:
-    static Result<Filter> make(const Arguments& arguments) {
-        Filter out;
-        out.type_ = arguments.type;
-        out.job_ = arguments.job;
-        const auto now = cli::wall_now_ms();
-        if (!arguments.since.empty()) {
-            TRY_ASSIGN(out.since_ms_, cli::parse_moment(arguments.since, now));
-        }
-        if (!arguments.until.empty()) {
-            TRY_ASSIGN(out.until_ms_, cli::parse_moment(arguments.until, now));
-        }
-        return out;
-    }
-
-    bool passes(const json& event) const {
-        const std::int64_t at = event.value("hlc_ms", std::int64_t{0});
-        if (at < since_ms_ || at > until_ms_ ||
-            (!type_.empty() && event.value("type", "") != type_)) {
-            return false;
-        }
-        const std::string subject = event.value("attempt", event.value("job", ""));
-        return job_.empty() || (!subject.empty() && subject.starts_with(job_));
-    }
-
-private:
-    std::string type_;
-    std::string job_;
-    std::int64_t since_ms_ = 0;
-    std::int64_t until_ms_ = std::numeric_limits<std::int64_t>::max();
-};
 
 /// "key=value key=value", without what the columns show.
 std::string details(const json& event) {
@@ -126,35 +58,22 @@ std::string line_of(const Context& context, const json& event) {
 /// Says what does not verify; the exit status.
 int report_damage(const Context& context, const std::vector<Error>& damage) {
     for (const auto& error : damage) {
-        context.fail(
-            error,
-            "another writer's mirror or the share may hold this log whole: reeve log verify DIR");
+        context.fail({error.code, printable(error.message)},
+                     "another writer's mirror or the share may hold this log whole: reeve log "
+                     "verify DIR; --salvage shows what is behind the damage");
     }
     return damage.empty() ? cli::exit_done : cli::exit_verification;
 }
 
-/// Opens logs and filter, or says why not.
-struct Source {
-    runtime::PosixFileSystem files;
-    replay::LogSet set;
-    Filter filter;
-};
-
-std::unique_ptr<Source> source_of(Context& context, const Arguments& arguments, int& exit) {
-    auto out = std::make_unique<Source>();
-    auto set = logs_of(context, out->files, arguments);
-    if (!set) {
-        exit = context.fail(set.error(), "reeve log show /mnt/nas/reeve");
-        return nullptr;
+std::string line_of(const Context& context, const replay::LogGap& gap, bool as_json) {
+    if (as_json) {
+        return gap_json(gap.writer, gap.gap).dump(-1, ' ', false, json::error_handler_t::replace);
     }
-    auto filter = Filter::make(arguments);
-    if (!filter) {
-        exit = context.fail(filter.error(), "reeve log show --since -10m");
-        return nullptr;
-    }
-    out->set = std::move(*set);
-    out->filter = std::move(*filter);
-    return out;
+    const auto text = gap_text(gap.gap);
+    const auto writer = printable(gap.writer.v);
+    return context.options.plain
+               ? fmt::format("-\t{}\t{}\tgap\t{}", writer, gap.gap.first_missing.v, text)
+               : fmt::format("---- gap in {}: {}", writer, text);
 }
 
 /// Gives every event that passes to `fn` until it returns false; the exit status.
@@ -167,10 +86,39 @@ int each_event(Context& context, Source& source, Fn fn) {
     while (auto event = reader->next()) {
         const auto document = json::parse(events::to_json(*event));
         if (source.filter.passes(document) && !fn(document)) {
-            return cli::exit_done;
+            return report_damage(context, reader->damage());
         }
     }
     return report_damage(context, reader->damage());
+}
+
+/// The same behind the damage too, with every gap given to `mark`, whatever the filter lets pass.
+template <typename Fn, typename Mark>
+int each_salvaged(Context& context, Source& source, Fn fn, Mark mark) {
+    auto reader = replay::SalvagedReader::open(source.files, source.set);
+    std::size_t gaps = 0;
+    while (auto item = reader.next()) {
+        if (const auto* gap = std::get_if<replay::LogGap>(&*item)) {
+            ++gaps;
+            if (!mark(*gap)) {
+                break;
+            }
+            continue;
+        }
+        const auto document = json::parse(events::to_json(std::get<events::Event>(*item)));
+        if (source.filter.passes(document) && !fn(document)) {
+            break;
+        }
+    }
+    const int exit = report_damage(context, reader.damage());
+    if (gaps == 0) {
+        return exit;
+    }
+    return context.fail(
+        {Code::corrupt, fmt::format("{} gap{} in the logs; nothing proves that what is behind a "
+                                    "gap belongs to what is before it",
+                                    gaps, gaps == 1 ? "" : "s")},
+        "another writer's mirror or the share may hold these logs whole: reeve log verify DIR");
 }
 
 int show(Context& context, const Arguments& arguments) {
@@ -180,10 +128,16 @@ int show(Context& context, const Arguments& arguments) {
         return exit;
     }
     std::size_t shown = 0;
-    return each_event(context, *source, [&](const json& event) {
+    const auto print = [&](const json& event) {
         fmt::print("{}\n", line_of(context, event));
         return ++shown != arguments.limit;
-    });
+    };
+    const auto mark = [&](const replay::LogGap& gap) {
+        fmt::print("{}\n", line_of(context, gap, context.options.json));
+        return true;
+    };
+    return arguments.salvage ? each_salvaged(context, *source, print, mark)
+                             : each_event(context, *source, print);
 }
 
 int export_lines(Context& context, const Arguments& arguments) {
@@ -198,11 +152,17 @@ int export_lines(Context& context, const Arguments& arguments) {
                             "name a new file");
     }
     bool written = true;
-    exit = each_event(context, *source, [&](const json& event) {
-        const auto line = event.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+    const auto write = [&](const std::string& text) {
+        const auto line = text + "\n";
         written = std::fwrite(line.data(), 1, line.size(), out) == line.size();
         return written;
-    });
+    };
+    const auto put = [&](const json& event) {
+        return write(event.dump(-1, ' ', false, json::error_handler_t::replace));
+    };
+    const auto mark = [&](const replay::LogGap& gap) { return write(line_of(context, gap, true)); };
+    exit = arguments.salvage ? each_salvaged(context, *source, put, mark)
+                             : each_event(context, *source, put);
     const bool closed = out == stdout ? std::fflush(out) == 0 : std::fclose(out) == 0;
     if (!written || !closed) {
         return context.fail({Code::io, "the output could not be written whole"},
@@ -251,135 +211,6 @@ int tail(Context& context, const Arguments& arguments) {
     return report_damage(context, reader->damage());
 }
 
-/// What one log holds, read and verified to its end.
-struct LogFacts {
-    std::uint64_t events = 0;
-    std::uint64_t bytes = 0;
-    std::uint64_t batches = 0;
-    std::int64_t first_ms = 0;
-    std::int64_t last_ms = 0;
-    std::map<std::string, std::uint64_t> types;
-    eventlog::LogPosition end;
-    std::optional<Error> damage;
-};
-
-LogFacts facts_of(env::FileSystem& files, const eventlog::Trust& trust,
-                  const replay::LogDirectory& log) {
-    LogFacts out;
-    auto reader = eventlog::LogReader::open(files, log.path, trust, log.writer);
-    if (!reader) {
-        out.damage = reader.error();
-        return out;
-    }
-    const auto limit = replay::declared_end(files, log.path, trust);
-    while (true) {
-        auto batch =
-            limit ? reader->next(*limit) : Result<std::optional<eventlog::Batch>>(limit.error());
-        if (!batch) {
-            out.damage = batch.error();
-            return out;
-        }
-        if (!*batch) {
-            return out;
-        }
-        ++out.batches;
-        out.bytes += (*batch)->raw.size();
-        out.end = (*batch)->position_after;
-        for (const auto& event : (*batch)->events) {
-            out.first_ms = out.events == 0 ? hlc_ms(event.hlc) : out.first_ms;
-            out.last_ms = hlc_ms(event.hlc);
-            ++out.events;
-            ++out.types[events::type_name(events::type_id(event.payload))];
-        }
-    }
-}
-
-json facts_json(const replay::LogDirectory& log, const LogFacts& facts) {
-    json out{{"writer", log.writer.v},
-             {"path", log.path},
-             {"ok", !facts.damage},
-             {"events", facts.events},
-             {"batches", facts.batches},
-             {"bytes", facts.bytes},
-             {"incarnation", facts.end.incarnation.v},
-             {"segment", facts.end.segment.v},
-             {"end", facts.end.end.v},
-             {"sha256", to_hex(facts.end.hash)},
-             {"types", facts.types}};
-    if (facts.events > 0) {
-        out["first"] = rfc3339(facts.first_ms);
-        out["last"] = rfc3339(facts.last_ms);
-    }
-    if (facts.damage) {
-        out["damage"] = facts.damage->message;
-    }
-    return out;
-}
-
-int verify(Context& context, const Arguments& arguments) {
-    int exit = cli::exit_done;
-    auto source = source_of(context, arguments, exit);
-    if (!source) {
-        return exit;
-    }
-    json documents = json::array();
-    for (const auto& log : source->set.logs) {
-        const auto facts = facts_of(source->files, source->set.trust, log);
-        exit = facts.damage ? cli::exit_verification : exit;
-        documents.push_back(facts_json(log, facts));
-        if (!context.options.json) {
-            fmt::print("{}  {:<14} {:>8} events  {:>10}  ends in {}-{} at {}, sha256 {}\n",
-                       facts.damage ? "DAMAGED" : "ok     ", log.writer.v, facts.events,
-                       cli::human_bytes(facts.bytes), facts.end.incarnation.v, facts.end.segment.v,
-                       facts.end.end.v, to_hex(facts.end.hash).substr(0, 16));
-            if (facts.damage) {
-                fmt::print("  {}\n", facts.damage->message);
-            }
-        }
-    }
-    if (context.options.json) {
-        context.print({{"schema", "reeve.log_verify/v1"},
-                       {"ok", exit == cli::exit_done},
-                       {"logs", documents}});
-    }
-    return exit;
-}
-
-int stats(Context& context, const Arguments& arguments) {
-    int exit = cli::exit_done;
-    auto source = source_of(context, arguments, exit);
-    if (!source) {
-        return exit;
-    }
-    json documents = json::array();
-    std::map<std::string, std::uint64_t> types;
-    cli::Table logs({"WRITER", "EVENTS", "BATCHES", "SIZE", "FIRST", "LAST", "STATE"});
-    for (const auto& log : source->set.logs) {
-        const auto facts = facts_of(source->files, source->set.trust, log);
-        exit = facts.damage ? cli::exit_verification : exit;
-        documents.push_back(facts_json(log, facts));
-        for (const auto& [type, count] : facts.types) {
-            types[type] += count;
-        }
-        logs.row({log.writer.v, std::to_string(facts.events), std::to_string(facts.batches),
-                  cli::human_bytes(facts.bytes), facts.events > 0 ? rfc3339(facts.first_ms) : "-",
-                  facts.events > 0 ? rfc3339(facts.last_ms) : "-",
-                  facts.damage ? "damaged" : "ok"});
-    }
-    if (context.options.json) {
-        context.print({{"schema", "reeve.log_stats/v1"}, {"logs", documents}, {"types", types}});
-        return exit;
-    }
-    logs.print(context.options);
-    fmt::print("\n");
-    cli::Table by_type({"TYPE", "EVENTS"});
-    for (const auto& [type, count] : types) {
-        by_type.row({type, std::to_string(count)});
-    }
-    by_type.print(context.options);
-    return exit;
-}
-
 CLI::App* log_verb(cli::Program& program, Arguments& arguments, const std::string& name,
                    const std::string& what, const std::string& example,
                    int (*run)(Context&, const Arguments&)) {
@@ -400,10 +231,19 @@ void add_filters(CLI::App& sub, Arguments& arguments) {
     sub.add_option("--until", arguments.until, "to this moment");
 }
 
+void add_salvage(CLI::App& sub, Arguments& arguments) {
+    sub.add_flag("--salvage", arguments.salvage,
+                 "read on behind damage, and mark each gap. Not the log any more: nothing proves "
+                 "that what is behind a gap belongs to what is before it");
+}
+
+constexpr const char* about =
+    "reeve-log looks into event logs: live, mirrored, copied or damaged. It changes nothing.\n"
+    "What does not verify is told with file, offset and reason (exit status 10) and ends the "
+    "reading\nof that log; the others go on. --salvage (show, export, verify) reads on behind it.";
+
 int run(int argc, char** argv) {
-    CLI::App app{
-        "reeve-log looks into event logs: live, mirrored, copied or damaged. It changes nothing.",
-        "reeve-log"};
+    CLI::App app{about, "reeve-log"};
     Context context;
     cli::Program program{app, context, {}};
     cli::add_global_options(program);
@@ -413,6 +253,7 @@ int run(int argc, char** argv) {
                          "Events in the order of their time; with --json one object a line",
                          "reeve log show --job 01JQ8Z5M3T4V6W7X8Y9Z0A1B2C", show);
     add_filters(*all, arguments);
+    add_salvage(*all, arguments);
     all->add_option("--limit", arguments.limit, "stop after so many");
     auto* last = log_verb(program, arguments, "tail", "The last events, and with -f what comes",
                           "reeve log tail -f", tail);
@@ -422,9 +263,12 @@ int run(int argc, char** argv) {
     auto* out = log_verb(program, arguments, "export", "Events as JSON lines",
                          "reeve log export --output events.jsonl", export_lines);
     add_filters(*out, arguments);
+    add_salvage(*out, arguments);
     out->add_option("-o,--output", arguments.output, "a new file (default: stdout)");
-    log_verb(program, arguments, "verify", "Check every byte: CRC, chain, sequence, schema",
-             "reeve log verify /mnt/nas/reeve", verify);
+    auto* check =
+        log_verb(program, arguments, "verify", "Check every byte: CRC, chain, sequence, schema",
+                 "reeve log verify /mnt/nas/reeve", verify);
+    add_salvage(*check, arguments);
     log_verb(program, arguments, "stats", "Sizes, times and counts by type", "reeve log stats",
              stats);
     return cli::run_program(program, argc, argv);
