@@ -43,7 +43,24 @@ std::uint64_t events_in(const projection::Cut& cut) {
     return sum;
 }
 
+/// How far a view has read; one that is damaged is no view, and another one may be whole.
+Result<std::uint64_t> events_of(kv::Store& store) {
+    TRY_ASSIGN(auto transaction, store.read());
+    try {
+        return events_in(projection::Snapshot(std::move(transaction)).cut());
+    } catch (const projection::ViewFailed& failed) {
+        return failed.error();
+    }
+}
+
 }  // namespace
+
+Failure damaged_view(const Error& error) {
+    return {std::string(code_name(Code::corrupt)), exit_verification, "the view is damaged",
+            error.message,
+            "restart the daemon: it is rebuilt at the next start of reeve-worker (or "
+            "reeve-coordinator) from the logs"};
+}
 
 int Context::fail(const Failure& failure) const {
     if (options.json) {
@@ -107,17 +124,19 @@ Result<projection::Snapshot> Context::view() {
                 }
                 continue;
             }
-            auto transaction = (*store)->read();
-            if (!transaction) {
-                last = transaction.error();
+            const auto events = events_of(**store);
+            if (!events) {
+                last = events.error();
                 continue;
             }
-            const auto events = events_in(projection::Snapshot(std::move(*transaction)).cut());
-            if (store_ == nullptr || events > best) {
-                best = events;
+            if (store_ == nullptr || *events > best) {
+                best = *events;
                 store_ = std::move(*store);
                 writer_ = writer;
             }
+        }
+        if (store_ == nullptr && last.code == Code::corrupt) {
+            throw projection::ViewFailed(last);
         }
         if (store_ == nullptr) {
             return last;
