@@ -268,6 +268,22 @@ Status drop_rows(MDB_txn* transaction, const OpenTables& tables) {
     return write_tallies(transaction, tables.house, std::vector<Tally>(tables.rows.size()));
 }
 
+/// A store before it had a table of its own had the others only: one name more is that table's,
+/// changed.
+Error why_not_ours(MDB_txn* transaction, std::size_t tables) {
+    constexpr MDB_dbi table_names = 1;
+    MDB_stat stat{};
+    if (const int failed = mdb_stat(transaction, table_names, &stat); failed != 0) {
+        return lmdb_error(failed, "look for tables");
+    }
+    if (stat.ms_entries == 0) {
+        return {Code::not_found, "the projection has no tables yet"};
+    }
+    return stat.ms_entries > tables
+               ? Error{Code::corrupt, "the store's own table is gone"}
+               : Error{Code::unsupported, "the store is of another version of this program"};
+}
+
 /// Whether the rows are of this layout. A store without a word about it is new, or older than the
 /// word.
 Result<bool> has_layout(MDB_txn* transaction, MDB_dbi house) {
@@ -292,10 +308,7 @@ Status LmdbStore::open_tables(std::span<const std::string_view> tables) {
     }
     TRY_ASSIGN(const bool ours, house ? has_layout(begun, tables_->house) : Result<bool>(false));
     if (read_only && !ours) {
-        MDB_dbi older = 0;
-        return open_table(begun, std::string(tables.front()), false, true, older)
-                   ? Error{Code::unsupported, "the store is of another version of this program"}
-                   : Error{Code::not_found, "the projection has no tables yet"};
+        return why_not_ours(begun, tables.size());
     }
     std::vector<Tally> tallies;
     if (ours) {
