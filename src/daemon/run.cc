@@ -165,9 +165,11 @@ int run_daemon(node::Role role, int argc, char** argv) {
                : "reeve-coordinator: offers work and keeps the duties; work goes on without it"};
     std::string path = "/etc/reeve/reeve.toml";
     app.add_option("--config", path, "configuration of this node")->capture_default_str();
-    bool check_only = false;
+    std::string check_only;
     auto check_interval = view_check_interval.count();
-    app.add_flag("--check-view", check_only, "read the stored view whole, and end")->group("");
+    app.add_option("--check-view", check_only, "read the stored view whole, and end")
+        ->check(CLI::IsMember({"rows", "all"}))
+        ->group("");
     app.add_option("--check-view-every", check_interval, "seconds")
         ->check(CLI::Range(1, 365 * 86'400))
         ->group("");
@@ -190,8 +192,8 @@ int run_daemon(node::Role role, int argc, char** argv) {
         return complain(Error{Code::invalid, path + ": this node is no candidate for coordinator"},
                         "set coordinator = true in " + path, exit_configuration);
     }
-    if (check_only) {
-        return check_view(*file, role);
+    if (!check_only.empty()) {
+        return check_view(*file, role, check_only == "rows" ? ViewCheck::rows : ViewCheck::all);
     }
     Process process;
     return serve(process, *file, role, seconds(check_interval), signals);

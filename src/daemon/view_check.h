@@ -16,8 +16,14 @@ namespace reeve::daemon {
 
 constexpr seconds view_check_interval{24 * 60 * 60};
 
-/// The process that checks: `--check-view`. Returns its exit status, and has said why on stdout.
-int check_view(const FileConfig& file, node::Role role);
+enum class ViewCheck : std::uint8_t {
+    rows,  // every row as it was written, and none missing
+    all,   // also: what follows from rows is what is stored of it
+};
+
+/// The process that checks: `--check-view rows|all`. Returns its exit status, and has said why on
+/// stdout.
+int check_view(const FileConfig& file, node::Role role, ViewCheck what);
 
 /// Before the store is opened: afterwards its directory holds a view that passed, or none. Code::
 /// cancelled when a signal came first.

@@ -23,6 +23,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "runtime/os.h"
 
@@ -274,6 +275,29 @@ std::optional<ChildEnd> Child::ended(Duration patience) {
 void end_with_parent(seconds limit) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::alarm(static_cast<unsigned>(limit.count()));  // also when the parent has ended before
+}
+
+namespace {
+
+// A signal handler gets no argument of ours.
+const char* fault_words = nullptr;
+int fault_status = 1;
+
+void end_with_words(int) {
+    (void)!::write(2, fault_words, std::strlen(fault_words));
+    ::_exit(fault_status);
+}
+
+}  // namespace
+
+void explain_faults(const char* words, int status) {
+    fault_words = words;
+    fault_status = status;
+    struct sigaction action {};
+    action.sa_handler = end_with_words;
+    for (const int signal : {SIGSEGV, SIGBUS, SIGABRT}) {
+        ::sigaction(signal, &action, nullptr);
+    }
 }
 
 int replace_process(const std::string& path, int argc, char** argv) {

@@ -86,6 +86,11 @@ private:
 /// This process is killed when the thread that started it ends, and after `limit` at the latest.
 void end_with_parent(seconds limit);
 
+/// From now on a fault (a page of a mapped file that has rotted or is gone, a broken relation of a
+/// library) ends the process with these words on standard error and this status. `words` lives for
+/// ever.
+void explain_faults(const char* words, int status);
+
 /// Becomes the program at `path` with these arguments (argv[0] is added), as the shell's exec does.
 /// Returns only when that fails: says why on stderr and returns an exit status.
 int replace_process(const std::string& path, int argc, char** argv);

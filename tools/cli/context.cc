@@ -43,6 +43,17 @@ std::uint64_t events_in(const projection::Cut& cut) {
     return sum;
 }
 
+// Rows are checked as they are read; LMDB's own pages are not.
+constexpr const char* fault_as_text =
+    "error: the view is damaged\n"
+    "  why: reading it ended in a fault: a page of the store has rotted, or it is a defect\n"
+    "  fix: restart the daemon: a damaged view is rebuilt at the next start of reeve-worker\n";
+constexpr const char* fault_as_json =
+    R"({"type":"error","code":"corrupt","exit":10,"message":"the view is damaged",)"
+    R"("why":"reading it ended in a fault: a page of the store has rotted, or it is a defect",)"
+    R"("fix":"restart the daemon: a damaged view is rebuilt at the next start of reeve-worker"})"
+    "\n";
+
 /// How far a view has read; one that is damaged is no view, and another one may be whole.
 Result<std::uint64_t> events_of(kv::Store& store) {
     TRY_ASSIGN(auto transaction, store.read());
@@ -109,6 +120,7 @@ Result<WriterId> Context::view_writer() {
 
 Result<projection::Snapshot> Context::view() {
     TRY_ASSIGN(const auto* file, config());
+    runtime::explain_faults(options.json ? fault_as_json : fault_as_text, exit_verification);
     std::uint64_t best = 0;
     if (store_ == nullptr) {
         Error last{Code::unavailable, "no daemon of node " + file->node.v + " has ever run here"};
