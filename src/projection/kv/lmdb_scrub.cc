@@ -56,15 +56,17 @@ private:
         for (auto page = number; page < number + count; ++page) {
             used_[page] = true;
         }
+        first_page_ = page_of(at) - number * page_bytes_;
         return ok();
     }
     Result<std::uint64_t> free_of(const MDB_val& record);
-    Result<std::uint64_t> pages_of(MDB_dbi table) const;
+    std::uint64_t branches_among_others() const;
 
     MDB_txn* transaction_;
     MDB_envinfo info_{};
     std::size_t page_bytes_ = 1;
     std::vector<bool> used_;  // by a row, or free
+    const std::uint8_t* first_page_ = nullptr;
 };
 
 /// One record of the list: a number of pages, and their numbers from the greatest down.
@@ -85,10 +87,17 @@ Result<std::uint64_t> PagesInUse::free_of(const MDB_val& record) {
     return count;
 }
 
-Result<std::uint64_t> PagesInUse::pages_of(MDB_dbi table) const {
-    MDB_stat stat{};
-    TRY(lmdb_status(mdb_stat(transaction_, table, &stat), "count pages"));
-    return std::uint64_t{stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages};
+/// Of the pages that are neither free nor hold a row: those that only lead to others.
+std::uint64_t PagesInUse::branches_among_others() const {
+    constexpr std::size_t flags_at = 10;
+    constexpr std::uint16_t branch = 1;
+    std::uint64_t out = 0;
+    for (auto page = header_pages; page < used_.size(); ++page) {
+        const bool other = !used_[page];
+        const auto* flags = first_page_ + page * page_bytes_ + flags_at;
+        out += other && (load_le<std::uint16_t>(flags) & branch) != 0 ? 1U : 0U;
+    }
+    return out;
 }
 
 Status PagesInUse::compare_with_free_pages(const OpenTables& tables) {
@@ -109,14 +118,22 @@ Status PagesInUse::compare_with_free_pages(const OpenTables& tables) {
     for (const auto& table : tables.rows) {
         all.push_back(table.id);
     }
+    std::uint64_t branches = 0;
     for (const auto table : all) {
-        TRY_ASSIGN(const auto pages, pages_of(table));
-        sum += pages;
+        MDB_stat stat{};
+        TRY(lmdb_status(mdb_stat(transaction_, table, &stat), "count pages"));
+        sum += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+        branches += stat.ms_branch_pages;
     }
-    // Beside a writer the end of the file may be that of a later commit.
-    if (info_.me_last_txnid == mdb_txn_id(transaction_) && sum != used_.size()) {
+    if (info_.me_last_txnid != mdb_txn_id(transaction_)) {
+        return ok();  // beside a writer the end of the file may be that of a later commit
+    }
+    if (sum != used_.size()) {
         return damaged(std::to_string(sum) + " are accounted for, " + std::to_string(used_.size()) +
                        " are there");
+    }
+    if (first_page_ != nullptr && branches_among_others() != branches) {
+        return damaged("one that leads to others is listed as free");
     }
     return ok();
 }
