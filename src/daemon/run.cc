@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "daemon/config_file.h"
 #include "daemon/identity.h"
+#include "daemon/view_check.h"
 #include "node/node.h"
 #include "projection/kv/lmdb_store.h"
 #include "runtime/control_server.h"
@@ -141,7 +142,38 @@ int take_identity(Process& process, const FileConfig& file, runtime::SignalWaite
     return 0;
 }
 
-int serve(Process& process, const FileConfig& file, node::Role role,
+/// Runs the node until it ends; the signals and the checks of its view are this thread's.
+int attend(node::Node& node, ViewWatch watch, runtime::SignalWaiter& signals) {
+    bool asked = false;
+    std::optional<Error> damage;
+    while (!node.ended()) {
+        const auto signal = signals.wait(milliseconds(200));
+        if (signal && !asked) {
+            asked = true;
+            runtime::sd_notify("STOPPING=1");
+            node.stop("signal " + std::to_string(*signal));
+        }
+        if (!asked && !damage) {
+            damage = watch.look();
+        }
+        if (damage) {
+            node.leave_view(*damage);  // again until it is heard
+        }
+    }
+    return *node.ended();
+}
+
+int cannot_begin(const Error& error) {
+    if (error.code != Code::replaced) {
+        return complain(error, "reeve doctor", exit_configuration);
+    }
+    return complain(error,
+                    "one machine a node: end the other one, then here: reeve log rescue, or reeve "
+                    "log resolve when nothing here is worth keeping",
+                    node::exit_replaced);
+}
+
+int serve(Process& process, const FileConfig& file, node::Role role, seconds check_interval,
           runtime::SignalWaiter& signals) {
     const auto load = runtime::read_host_load();
     auto config = node_config(file, role, load.cpus, load.memory_total_mb);
@@ -166,6 +198,16 @@ int serve(Process& process, const FileConfig& file, node::Role role,
         return complain(!control ? control.error() : doorbell.error(),
                         "check 'run' and 'doorbell' in " + file.path, exit_configuration);
     }
+    const env::Env env{process.clock, process.files, process.tasks, process.entropy,
+                       process.telemetry};
+    if (const auto settled = settle_view(env, file, role, config, signals); !settled) {
+        return settled.error().code == Code::cancelled
+                   ? node::exit_done
+                   : complain(settled.error(),
+                              "remove " + file.projection_directory(config.writer) +
+                                  "; it is built again",
+                              exit_configuration);
+    }
     auto store =
         kv::LmdbStore::open(file.projection_directory(config.writer),
                             projection::Projection::table_names(), kv::LmdbStore::Options{});
@@ -183,35 +225,17 @@ int serve(Process& process, const FileConfig& file, node::Role role,
     }
     share::DirShare share(process.files, file.nas, config.trust, process.entropy, process.clock);
     ProcHost host(process.files, config.state_directory);
-    const env::Env env{process.clock, process.files, process.tasks, process.entropy,
-                       process.telemetry};
     auto node = node::Node::open(
         {env, share, **store, **control, supervisor.get(), doorbell->get(), host}, config);
-    if (!node && node.error().code == Code::replaced) {
-        return complain(
-            node.error(),
-            "one machine a node: end the other one, then here: reeve log rescue, or reeve "
-            "log resolve when nothing here is worth keeping",
-            node::exit_replaced);
-    }
     if (!node) {
-        return complain(node.error(), "reeve doctor", exit_configuration);
+        return cannot_begin(node.error());
     }
     (*node)->start();
     process.telemetry.log(env::Level::info, "daemon",
                           config.writer.v + " incarnation " +
                               std::to_string((*node)->incarnation().v) + " is running");
     runtime::sd_notify("READY=1");
-    bool asked = false;
-    while (!(*node)->ended()) {
-        const auto signal = signals.wait(signal_slice);
-        if (signal && !asked) {
-            asked = true;
-            runtime::sd_notify("STOPPING=1");
-            (*node)->stop("signal " + std::to_string(*signal));
-        }
-    }
-    const int status = *(*node)->ended();
+    const int status = attend(**node, ViewWatch(env, file, role, check_interval), signals);
     if (!process.tasks.join_all(join_patience)) {
         // A task hangs on the share. What is local is synced: leave it behind.
         runtime::exit_now(status);
@@ -228,6 +252,14 @@ int run_daemon(node::Role role, int argc, char** argv) {
                : "reeve-coordinator: offers work and keeps the duties; work goes on without it"};
     std::string path = "/etc/reeve/reeve.toml";
     app.add_option("--config", path, "configuration of this node")->capture_default_str();
+    std::string check_only;
+    auto check_interval = view_check_interval.count();
+    app.add_option("--check-view", check_only, "read the stored view whole, and end")
+        ->check(CLI::IsMember({"rows", "all"}))
+        ->group("");
+    app.add_option("--check-view-every", check_interval, "seconds")
+        ->check(CLI::Range(1, 365 * 86'400))
+        ->group("");
     app.set_version_flag("--version", std::string("reeve ") + REEVE_VERSION);
     app.footer(std::string("Example:\n  ") + (worker ? "reeve-worker" : "reeve-coordinator") +
                " --config /etc/reeve/reeve.toml\nExit status: 0 stopped, 2 configuration, 6 "
@@ -247,8 +279,11 @@ int run_daemon(node::Role role, int argc, char** argv) {
         return complain(Error{Code::invalid, path + ": this node is no candidate for coordinator"},
                         "set coordinator = true in " + path, exit_configuration);
     }
+    if (!check_only.empty()) {
+        return check_view(*file, role, check_only == "rows" ? ViewCheck::rows : ViewCheck::all);
+    }
     Process process;
-    return serve(process, *file, role, signals);
+    return serve(process, *file, role, seconds(check_interval), signals);
 }
 
 }  // namespace reeve::daemon

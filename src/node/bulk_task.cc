@@ -18,6 +18,7 @@ constexpr milliseconds inbox_interval{500};
 constexpr milliseconds follow_interval{2'000};
 constexpr milliseconds ship_again_interval{5'000};
 constexpr milliseconds sweep_interval{60'000};
+constexpr milliseconds tell_again{100};
 constexpr int deepest_scratch = 64;
 const std::string shipped_mark = "/shipped";
 constexpr std::int64_t rest_ms = 1'000;  // a dropped file has not changed for this long
@@ -416,7 +417,20 @@ private:
 }  // namespace
 
 void bulk_task(TaskContext context, const projection::Projection& projection) {
-    Bulk(std::move(context), projection).run();
+    Bulk bulk(context, projection);
+    try {
+        bulk.run();
+    } catch (const projection::ViewFailed& failed) {
+        // The loop ends the process with it. What else was to be done here waits for the next one.
+        const LoopMessage broken = ViewBroken{failed.error()};
+        bool stopped = false;
+        while (!stopped && !context.mail.loop.push(LoopMessage(broken))) {
+            const auto mail = context.mail.bulk.take_all(context.env.clock.mono_now() + tell_again);
+            stopped = std::any_of(mail.begin(), mail.end(), [](const BulkMessage& m) {
+                return std::holds_alternative<StopTask>(m);
+            });
+        }
+    }
 }
 
 }  // namespace reeve::node

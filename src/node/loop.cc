@@ -13,6 +13,7 @@ constexpr milliseconds own_claim_scan_interval{60'000};
 constexpr milliseconds status_interval{2'000};
 constexpr milliseconds fold_again_after{5'000};
 constexpr milliseconds compare_again_after{30'000};
+constexpr std::size_t reason_limit = 2000;
 constexpr milliseconds try_again_after{1'000};  // a full disk is not hammered
 constexpr std::string_view trouble_reply =
     R"({"schema":"reeve.reply/v1","ok":false,"error":{"code":"unavailable","exit":8,)"
@@ -25,6 +26,7 @@ bool harmless_in_trouble(const LoopMessage& message) {
            std::holds_alternative<ShareAway>(message) || std::holds_alternative<Pushed>(message) ||
            std::holds_alternative<Noticed>(message) ||
            std::holds_alternative<ReplacedByAnother>(message) ||
+           std::holds_alternative<ViewBroken>(message) ||
            std::holds_alternative<StopRequested>(message);
 }
 
@@ -40,6 +42,15 @@ Loop::Loop(env::Env env, NodeConfig config, LoopLinks links, projection::Project
       rebooted_(rebooted) {}
 
 int Loop::run() {
+    try {
+        return live();
+    } catch (const projection::ViewFailed& failed) {
+        leave_broken_view(failed.error());
+        return exit_failed;
+    }
+}
+
+int Loop::live() {
     now_ = env_.clock.mono_now();
     wall_ = env_.clock.wall_now();
     last_push_ = now_;
@@ -68,6 +79,7 @@ int Loop::run() {
     fold_local_mirrors();
     announcement_ = started;
     append(std::move(started));
+    tell_rebuilt();
     commit();
     own_.clear();
     load_own_attempts();
@@ -178,6 +190,7 @@ void Loop::handle(LoopMessage message) {
             loop.exit_status_ = exit_replaced;
             loop.stopping_ = true;
         }
+        void operator()(ViewBroken& m) { throw projection::ViewFailed(m.error); }
         void operator()(StopRequested& m) {
             loop.env_.telemetry.log(env::Level::info, "loop", "stopping: " + m.reason);
             loop.stopping_ = true;
@@ -210,10 +223,20 @@ void Loop::on_notices(const Noticed& noticed) {
 
 projection::Snapshot Loop::snapshot() {
     auto view = projection_.snapshot();
-    // The local store is derived data on the local disk: when it cannot even be read, nothing may
-    // be decided any more; the next start rebuilds it.
-    CHECK(view.has_value());
+    if (!view) {
+        throw projection::ViewFailed(view.error());
+    }
     return std::move(view).value();
+}
+
+// What the local store cannot read, or cannot write for another reason than room, is no property of
+// the log that was to be folded.
+Result<projection::Applied> Loop::apply(std::span<const projection::FoldInput> inputs) {
+    auto applied = projection_.apply(inputs);
+    if (!applied && (applied.error().code == Code::corrupt || applied.error().code == Code::io)) {
+        throw projection::ViewFailed(applied.error());
+    }
+    return applied;
 }
 
 Status Loop::catch_up_own_log() {
@@ -231,7 +254,7 @@ Status Loop::catch_up_own_log() {
             break;
         }
         const projection::FoldInput input{config_.writer, batch->position_after, batch->events};
-        TRY_ASSIGN(const auto applied, projection_.apply(std::span(&input, 1)));
+        TRY_ASSIGN(const auto applied, apply(std::span(&input, 1)));
         note_changed(applied);
     }
     auto view = snapshot();
@@ -322,7 +345,7 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
             for (const auto& one : batches) {
                 inputs.push_back({writer, one.position_after, one.events});
             }
-            TRY_ASSIGN(const auto applied, projection_.apply(inputs));
+            TRY_ASSIGN(const auto applied, apply(inputs));
             note_changed(applied);
             adopt_late(applied.changed);
             batches.clear();
@@ -388,7 +411,7 @@ void Loop::commit() {
     last_hlc_ = events.empty() ? last_hlc_ : events.back().hlc;
     if (!events.empty()) {
         const projection::FoldInput input{config_.writer, position, events};
-        auto applied = projection_.apply(std::span(&input, 1));
+        auto applied = apply(std::span(&input, 1));
         if (applied) {
             note_changed(*applied);
         } else if (applied.error().code == Code::conflict) {
@@ -450,16 +473,35 @@ void Loop::append_failed() {
 }
 
 void Loop::view_failed(const Error& error) {
-    if (error.code == Code::full) {
-        enter_trouble("projection: " + error.message);
+    if (error.code != Code::full) {
+        throw projection::ViewFailed(error);
+    }
+    enter_trouble("projection: " + error.message);
+}
+
+// A view that does not verify answers nothing, and nothing is decided on the answers that it gave
+// in this turn: what was not appended is forgotten, as in a crash. The next start builds it again.
+void Loop::leave_broken_view(const Error& error) {
+    const auto marked = env_.files.replace_file(
+        config_.rebuild_file(), as_bytes(error.message.substr(0, reason_limit)), true);
+    env_.telemetry.log(
+        env::Level::error, "loop",
+        "projection: " + error.message + "; it is built again at the next start" +
+            (marked ? "" : ", but that could not be noted: " + marked.error().message));
+}
+
+/// Why the view was built again at this start, unless a person asked for it.
+void Loop::tell_rebuilt() {
+    const auto reason = env_.files.read_file(config_.rebuild_file(), 2 * reason_limit);
+    if (!reason && reason.error().code == Code::not_found) {
         return;
     }
-    // A store that cannot be written for another reason is built again by the next start.
-    static_cast<void>(
-        env_.files.replace_file(config_.rebuild_file(), as_bytes(error.message), true).has_value());
-    env_.telemetry.log(env::Level::error, "loop", "projection: " + error.message);
-    exit_status_ = exit_failed;
-    stopping_ = true;
+    if (!reason || !reason->empty()) {
+        append(events::Observation{
+            "view.damaged", config_.writer.v,
+            reason ? std::string(as_text(*reason)) : "the reason cannot be read"});
+    }
+    then([this] { static_cast<void>(env_.files.remove(config_.rebuild_file()).has_value()); });
 }
 
 // Trouble: the own disk takes nothing. The loop turns on, shows life and answers, but decides

@@ -63,11 +63,12 @@ class Loop {
 public:
     Loop(env::Env env, NodeConfig config, LoopLinks links, projection::Projection& projection,
          std::unique_ptr<eventlog::LogWriter> writer, bool rebooted);
-    /// Runs until StopRequested or ReplacedByAnother; returns the exit status.
+    /// Runs until StopRequested, ReplacedByAnother or a view that fails; returns the exit status.
     int run();
 
 private:
     // --- turn (loop.cc)
+    int live();
     void turn();
     void handle(LoopMessage message);
     void fold_local_mirrors();
@@ -78,7 +79,10 @@ private:
     void show_life();
     void drop_impossible();
     void append_failed();
+    Result<projection::Applied> apply(std::span<const projection::FoldInput> inputs);
     void view_failed(const Error& error);
+    void leave_broken_view(const Error& error);
+    void tell_rebuilt();
     void enter_trouble(const std::string& what);
     void leave_trouble();
     void note_changed(const projection::Applied& applied);

@@ -71,12 +71,15 @@ struct Noticed {
 struct ReplacedByAnother {  // exit 11
     std::string reason;
 };
+struct ViewBroken {  // another task could not read the view
+    Error error;
+};
 struct StopRequested {
     std::string reason;
 };
 using LoopMessage = std::variant<env::ControlRequest, env::SupervisorMessage, LogsRead, ShareAway,
                                  Pushed, ClaimAnswer, OwnClaims, DroppedFile, Shipped, Noticed,
-                                 ReplacedByAnother, StopRequested>;
+                                 ReplacedByAnother, ViewBroken, StopRequested>;
 
 // ---- to push ----
 struct PushUpTo {

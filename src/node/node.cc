@@ -9,6 +9,11 @@ constexpr std::uint64_t small_file = 4096;
 
 }  // namespace
 
+bool view_is_void(env::FileSystem& files, const NodeConfig& config, const std::string& boot_id) {
+    const auto last_boot = files.read_file(config.boot_file(), small_file);
+    return !last_boot || as_text(*last_boot) != boot_id || files.info(config.rebuild_file());
+}
+
 Node::Node(NodeServices services, NodeConfig config)
     : services_(services), config_(std::move(config)), mail_(services.env.tasks) {}
 
@@ -37,10 +42,8 @@ Status Node::look_at_boot() {
     const auto last_boot = files.read_file(config_.boot_file(), small_file);
     const bool first = !last_boot && last_boot.error().code == Code::not_found;
     rebooted_ = !first && !(last_boot && as_text(*last_boot) == boot_id);
-    const std::string rebuild = config_.rebuild_file();
-    if (first || rebooted_ || files.info(rebuild)) {
-        TRY(services_.store.clear());
-        static_cast<void>(files.remove(rebuild).has_value());
+    if (view_is_void(files, config_, boot_id)) {
+        TRY(services_.store.clear());  // the loop takes the mark away when it has told the reason
     }
     const bool remember_now = first || services_.supervisor == nullptr;
     return remember_now ? files.replace_file(config_.boot_file(), as_bytes(boot_id), true) : ok();
@@ -114,6 +117,10 @@ void Node::start() {
 
 void Node::stop(const std::string& reason) {
     static_cast<void>(mail_.loop.push(LoopMessage(StopRequested{reason})).has_value());
+}
+
+void Node::leave_view(const Error& damage) {
+    static_cast<void>(mail_.loop.push(LoopMessage(ViewBroken{damage})).has_value());
 }
 
 void Node::stop_tasks() {

@@ -25,6 +25,10 @@ struct NodeServices {
     env::Host& host;
 };
 
+/// The stored view is not to be read: another boot wrote it without a sync, or the mark to build it
+/// again is there.
+bool view_is_void(env::FileSystem& files, const NodeConfig& config, const std::string& boot_id);
+
 class Node {
 public:
     /// Recovers the own log and claims an incarnation (boot.h), opens the new segment and the
@@ -34,6 +38,8 @@ public:
     void start();
     /// Asks all tasks to end; any thread.
     void stop(const std::string& reason);
+    /// The view was found damaged: the node ends with exit_failed; any thread.
+    void leave_view(const Error& damage);
     /// The loop's exit status once it has ended; any thread.
     std::optional<int> ended() const;
     Incarnation incarnation() const { return incarnation_; }

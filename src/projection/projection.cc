@@ -3,99 +3,12 @@
 
 #include "projection/projection.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-#include "projection/spec_rules.h"
-#include "projection/tables.h"
+#include "projection/contribution.h"
 
 namespace reeve::projection {
 namespace {
 
 constexpr std::int64_t class_bonus_ms = 600'000;  // aging: a class is worth ten minutes of waiting
-constexpr std::int64_t day_ms = 86'400'000;
-constexpr std::size_t kept_observations = 1000;
-__extension__ using Sum = unsigned __int128;
-
-Sum row_hash(kv::Table view, ByteView key, ByteView value) {
-    ByteWriter w;
-    w.bytes(key);
-    w.bytes(value);
-    const auto seed = static_cast<std::uint64_t>(view) << 32 | fold_version;
-    const auto hash = XXH3_128bits_withSeed(w.view().data(), w.view().size(), seed);
-    return static_cast<Sum>(hash.high64) << 64 | hash.low64;
-}
-
-/// What one job row adds to the sums of other views.
-struct Contribution {
-    std::optional<IndexEntry> index;
-    std::string state;
-    std::map<RoutingKey, RoutingRow> routing;
-    std::vector<JobId> after;
-};
-
-IndexEntry place(const JobId& job, const Submission& submission, const queue::JobSpec& spec,
-                 const Situation& now) {
-    const auto submitted = hlc_ms(submission.stamp.hlc);
-    switch (now.next) {
-        case Next::claim:
-            return now.not_before_ms > 0
-                       ? IndexEntry{IndexClass::timed, now.not_before_ms, job}
-                       : IndexEntry{IndexClass::pending, virtual_ms(submission, spec), job};
-        case Next::resolve_after: return {IndexClass::after, submitted, job};
-        case Next::wait_for_end:
-        case Next::stop: return {IndexClass::running, submitted, job};
-        case Next::ask_person: return {IndexClass::lost, submitted, job};
-        case Next::open_next:
-        case Next::end_failed:
-        case Next::end_cancelled:
-        case Next::nothing: break;
-    }
-    return {IndexClass::decide, now.not_before_ms, job};
-}
-
-void add_attempt(Contribution& out, const std::string& type, const AttemptRow& attempt) {
-    const auto phase = attempt.phase();
-    const auto* loss = attempt.loss();
-    if (!attempt.finished && loss == nullptr) {
-        return;
-    }
-    const auto& stamp = attempt.finished ? attempt.finished->stamp : loss->stamp;
-    const NodeId node = attempt.finished ? attempt.finished->node : node_of(loss->owner);
-    if (!valid_node_name(node.v)) {
-        return;  // no writer of ours says so; a key is bounded
-    }
-    auto& row = out.routing[{node, type, hlc_ms(stamp.hlc) / day_ms}];
-    ++row.runs;
-    row.succeeded += phase == Phase::succeeded ? 1 : 0;
-    row.failed += phase == Phase::failed ? 1 : 0;
-    row.timeout += phase == Phase::timeout ? 1 : 0;
-    row.lost += phase == Phase::lost ? 1 : 0;
-    if (phase == Phase::succeeded) {
-        ++row.durations[duration_bucket(attempt.finished->wall_ms)];
-    }
-}
-
-Contribution contribution_of(const JobId& job, const JobRow& row) {
-    Contribution out;
-    const auto* submission = row.submission();
-    if (submission == nullptr) {
-        return out;
-    }
-    const auto spec = queue::parse_canonical(submission->document).value_or({});
-    const auto now = situation_of(row, rules_of(spec));
-    out.state = state_name(now.state);
-    if (!is_terminal(now.state)) {
-        out.index = place(job, *submission, spec, now);
-        for (const auto& rule : spec.after) {
-            out.after.push_back(rule.job);
-        }
-    }
-    for (const auto& [k, attempt] : row.attempts) {
-        add_attempt(out, spec.task_type(), attempt);
-    }
-    return out;
-}
 
 class Fold {
 public:
@@ -327,11 +240,6 @@ private:
         count(open.before, -1);
         count(now, 1);
     }
-    static Bytes dependent_key(const JobId& other, const JobId& job) {
-        Bytes key = job_key(other);
-        key.insert(key.end(), job.bytes.begin(), job.bytes.end());
-        return key;
-    }
 
     using Delta = std::array<std::int64_t, 5 + std::tuple_size_v<decltype(RoutingRow::durations)>>;
     static Delta values(const RoutingRow& row) {
@@ -386,16 +294,11 @@ private:
     void write_digests() {
         for (const auto& [view, delta] : digests_) {
             const auto key = digest_key(view);
-            const auto old = transaction_.get(table::meta, key);
-            Sum sum = delta;
-            if (old && old->size() == 16) {
-                sum += static_cast<Sum>(load_le<std::uint64_t>(old->data() + 8)) << 64 |
-                       load_le<std::uint64_t>(old->data());
+            Digest before{};
+            if (const auto old = transaction_.get(table::meta, key)) {
+                std::copy_n(old->begin(), std::min(old->size(), before.size()), before.begin());
             }
-            Bytes bytes(16);
-            store_le(bytes.data(), static_cast<std::uint64_t>(sum));
-            store_le(bytes.data() + 8, static_cast<std::uint64_t>(sum >> 64));
-            keep(transaction_.put(table::meta, key, bytes));
+            keep(transaction_.put(table::meta, key, digest_of(sum_of(before) + delta)));
         }
     }
 
@@ -445,6 +348,7 @@ Result<std::unique_ptr<Projection>> Projection::open(kv::Store& store) {
     TRY(settle_fold_version(store));
     TRY_ASSIGN(auto transaction, store.read());
     out->cut_ = read_cut(*transaction);
+    TRY(transaction->status());
     return out;
 }
 

@@ -9,6 +9,7 @@
 // (I5).
 
 #include <array>
+#include <exception>
 #include <map>
 #include <memory>
 #include <optional>
@@ -109,7 +110,21 @@ using Cut = std::map<WriterId, CursorRow>;
 /// Short hash (16 hex digits) of the vector of positions: the name of a cut.
 std::string cut_name(const Cut& cut);
 
-/// Reads at one moment. Holds a read transaction: short-lived, not kept across an env call.
+/// Thrown by a Snapshot whose store gave no answer: a row that does not verify is neither absent
+/// nor empty, and whoever asked must not go on with either. Caught where the process, or the
+/// request of a person, has its end: Loop::run, bulk_task, the commands.
+class ViewFailed : public std::exception {
+public:
+    explicit ViewFailed(Error error) : error_(std::move(error)) {}
+    const char* what() const noexcept override { return error_.message.c_str(); }
+    const Error& error() const { return error_; }
+
+private:
+    Error error_;
+};
+
+/// Reads at one moment. Holds a read transaction: short-lived, not kept across an env call. Every
+/// read throws ViewFailed when the store fails.
 class Snapshot {
 public:
     explicit Snapshot(std::unique_ptr<kv::ReadTransaction> transaction);
@@ -137,6 +152,11 @@ public:
     std::map<std::string, Digest> digests() const;
 
 private:
+    std::optional<Bytes> get(kv::Table table, ByteView key) const;
+    void scan(kv::Table table, ByteView from, const kv::Visit& visit) const;
+    void scan_back(kv::Table table, const kv::Visit& visit) const;
+    void expect_read() const;
+
     std::unique_ptr<kv::ReadTransaction> transaction_;
 };
 

@@ -3,15 +3,23 @@
 namespace reeve::projection {
 namespace {
 
-template <typename Row>
-std::vector<std::pair<std::string, Row>> all_rows(kv::ReadTransaction& t, kv::Table table,
-                                                  Row (*decode)(ByteView)) {
+/// Every row of a table, by its key as text.
+template <typename Row, typename Scan>
+std::vector<std::pair<std::string, Row>> rows_of(const Scan& scan, Row (*decode)(ByteView)) {
     std::vector<std::pair<std::string, Row>> out;
-    t.scan(table, {}, [&](ByteView key, ByteView value) {
+    scan([&](ByteView key, ByteView value) {
         out.emplace_back(std::string(as_text(key)), decode(value));
         return true;
     });
     return out;
+}
+
+JobRow expect_job(ByteView key, ByteView bytes) {
+    auto row = decode_job_row(bytes);
+    if (!row) {
+        throw ViewFailed(row.error().with("table jobs, key " + to_hex(key)));
+    }
+    return std::move(*row);
 }
 
 }  // namespace
@@ -19,15 +27,37 @@ std::vector<std::pair<std::string, Row>> all_rows(kv::ReadTransaction& t, kv::Ta
 Snapshot::Snapshot(std::unique_ptr<kv::ReadTransaction> transaction)
     : transaction_(std::move(transaction)) {}
 
+void Snapshot::expect_read() const {
+    if (auto status = transaction_->status(); !status) {
+        throw ViewFailed(status.error());
+    }
+}
+
+std::optional<Bytes> Snapshot::get(kv::Table table, ByteView key) const {
+    auto out = transaction_->get(table, key);
+    expect_read();
+    return out;
+}
+
+void Snapshot::scan(kv::Table table, ByteView from, const kv::Visit& visit) const {
+    transaction_->scan(table, from, visit);
+    expect_read();
+}
+
+void Snapshot::scan_back(kv::Table table, const kv::Visit& visit) const {
+    transaction_->scan_back(table, visit);
+    expect_read();
+}
+
 std::optional<JobRow> Snapshot::job(const JobId& id) const {
-    const auto bytes = transaction_->get(table::jobs, job_key(id));
-    auto row = bytes ? decode_job_row(*bytes) : Result<JobRow>(Error{Code::not_found, ""});
-    return row ? std::optional(std::move(*row)) : std::nullopt;
+    const auto key = job_key(id);
+    const auto bytes = get(table::jobs, key);
+    return bytes ? std::optional(expect_job(key, *bytes)) : std::nullopt;
 }
 
 void Snapshot::index(IndexClass index, const std::function<bool(const IndexEntry&)>& fn) const {
     const Bytes from{static_cast<std::uint8_t>(index)};
-    transaction_->scan(table::index, from, [&](ByteView key, ByteView) {
+    scan(table::index, from, [&](ByteView key, ByteView) {
         const auto entry = parse_index_key(key);
         return entry && entry->index == index && fn(*entry);
     });
@@ -38,20 +68,19 @@ void Snapshot::jobs(bool newest_first,
     const kv::Visit visit = [&](ByteView key, ByteView value) {
         JobId id;
         std::copy_n(key.begin(), std::min(key.size(), id.bytes.size()), id.bytes.begin());
-        const auto row = decode_job_row(value);
-        return !row || fn(id, *row);
+        return fn(id, expect_job(key, value));
     };
     if (newest_first) {
-        transaction_->scan_back(table::jobs, visit);
+        scan_back(table::jobs, visit);
     } else {
-        transaction_->scan(table::jobs, {}, visit);
+        scan(table::jobs, {}, visit);
     }
 }
 
 std::vector<JobId> Snapshot::dependents(const JobId& id) const {
     std::vector<JobId> out;
     const auto from = job_key(id);
-    transaction_->scan(table::dependents, from, [&](ByteView key, ByteView) {
+    scan(table::dependents, from, [&](ByteView key, ByteView) {
         if (key.size() != 32 || !std::equal(from.begin(), from.end(), key.begin())) {
             return false;
         }
@@ -64,18 +93,19 @@ std::vector<JobId> Snapshot::dependents(const JobId& id) const {
 }
 
 std::optional<JobId> Snapshot::request(const std::string& request_id) const {
-    const auto bytes = transaction_->get(table::requests, as_bytes(request_id));
+    const auto bytes = get(table::requests, as_bytes(request_id));
     return bytes ? std::optional(decode_request(*bytes).job) : std::nullopt;
 }
 
 std::optional<OutputRow> Snapshot::output(const AttemptId& attempt) const {
-    const auto bytes = transaction_->get(table::outputs, attempt_key(attempt));
+    const auto bytes = get(table::outputs, attempt_key(attempt));
     return bytes ? std::optional(decode_output(*bytes)) : std::nullopt;
 }
 
 std::map<WriterId, NodeRow> Snapshot::nodes() const {
     std::map<WriterId, NodeRow> out;
-    for (auto& [key, row] : all_rows(*transaction_, table::nodes, &decode_node)) {
+    for (auto& [key, row] :
+         rows_of([this](const kv::Visit& visit) { scan(table::nodes, {}, visit); }, &decode_node)) {
         out.emplace(WriterId(key), std::move(row));
     }
     return out;
@@ -83,7 +113,9 @@ std::map<WriterId, NodeRow> Snapshot::nodes() const {
 
 std::map<std::string, SwitchRow> Snapshot::switches() const {
     std::map<std::string, SwitchRow> out;
-    for (auto& [key, row] : all_rows(*transaction_, table::switches, &decode_switch)) {
+    for (auto& [key, row] :
+         rows_of([this](const kv::Visit& visit) { scan(table::switches, {}, visit); },
+                 &decode_switch)) {
         out.emplace(key, std::move(row));
     }
     return out;
@@ -107,7 +139,8 @@ std::vector<events::PolicyLoaded> Snapshot::policies() const {
 
 std::map<NodeId, HealthRow> Snapshot::health() const {
     std::map<NodeId, HealthRow> out;
-    for (auto& [key, row] : all_rows(*transaction_, table::health, &decode_health)) {
+    for (auto& [key, row] : rows_of(
+             [this](const kv::Visit& visit) { scan(table::health, {}, visit); }, &decode_health)) {
         out.emplace(NodeId(key), std::move(row));
     }
     return out;
@@ -115,7 +148,9 @@ std::map<NodeId, HealthRow> Snapshot::health() const {
 
 std::map<RoutingKey, RoutingRow> Snapshot::routing() const {
     std::map<RoutingKey, RoutingRow> out;
-    for (auto& [key, row] : all_rows(*transaction_, table::routing, &decode_routing)) {
+    for (auto& [key, row] :
+         rows_of([this](const kv::Visit& visit) { scan(table::routing, {}, visit); },
+                 &decode_routing)) {
         out.emplace(parse_routing_key(as_bytes(key)), row);
     }
     return out;
@@ -123,7 +158,8 @@ std::map<RoutingKey, RoutingRow> Snapshot::routing() const {
 
 std::map<std::string, std::uint64_t> Snapshot::totals() const {
     std::map<std::string, std::uint64_t> out;
-    for (const auto& [key, count] : all_rows(*transaction_, table::totals, &from_be64)) {
+    for (const auto& [key, count] :
+         rows_of([this](const kv::Visit& visit) { scan(table::totals, {}, visit); }, &from_be64)) {
         out.emplace(key, count);
     }
     return out;
@@ -131,7 +167,7 @@ std::map<std::string, std::uint64_t> Snapshot::totals() const {
 
 std::vector<events::Event> Snapshot::observations(std::size_t newest) const {
     std::vector<events::Event> out;
-    transaction_->scan_back(table::observations, [&](ByteView, ByteView value) {
+    scan_back(table::observations, [&](ByteView, ByteView value) {
         ByteReader r(value);
         const auto stamp = get_stamp(r);
         const bool rejected = r.boolean();
@@ -144,13 +180,17 @@ std::vector<events::Event> Snapshot::observations(std::size_t newest) const {
     return out;
 }
 
-Cut Snapshot::cut() const { return read_cut(*transaction_); }
+Cut Snapshot::cut() const {
+    auto out = read_cut(*transaction_);
+    expect_read();
+    return out;
+}
 
 std::map<std::string, Digest> Snapshot::digests() const {
     std::map<std::string, Digest> out;
     for (const auto view : table::digested) {
         Digest digest{};
-        if (const auto bytes = transaction_->get(table::meta, digest_key(view));
+        if (const auto bytes = get(table::meta, digest_key(view));
             bytes && bytes->size() == digest.size()) {
             std::copy(bytes->begin(), bytes->end(), digest.begin());
         }

@@ -87,6 +87,11 @@ std::optional<IndexEntry> parse_index_key(ByteView key) {
     std::copy(key.begin() + 9, key.end(), out.job.bytes.begin());
     return out;
 }
+Bytes dependent_key(const JobId& other, const JobId& job) {
+    Bytes out = job_key(other);
+    append_to(out, job.bytes);
+    return out;
+}
 Bytes routing_key(const RoutingKey& key) {
     ByteWriter w;
     w.text(key.node.v);

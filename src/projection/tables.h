@@ -37,6 +37,7 @@ Bytes job_key(const JobId& job);
 Bytes attempt_key(const AttemptId& attempt);
 Bytes index_key(const IndexEntry& entry);
 std::optional<IndexEntry> parse_index_key(ByteView key);
+Bytes dependent_key(const JobId& other, const JobId& job);
 Bytes routing_key(const RoutingKey& key);
 RoutingKey parse_routing_key(ByteView key);
 Bytes cursor_key(const WriterId& writer);

@@ -8,7 +8,9 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -21,6 +23,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "runtime/os.h"
 
@@ -198,6 +201,103 @@ Status spawn_detached(const std::vector<std::string>& argv, const std::string& l
         return os_error(err, "start", argv[0]);
     }
     return ok();
+}
+
+Result<Child> Child::start(const std::vector<std::string>& argv, Duration limit) {
+    std::vector<char*> words;
+    for (const auto& argument : argv) {
+        words.push_back(const_cast<char*>(argument.c_str()));  // as exec wants it; not changed
+    }
+    words.push_back(nullptr);
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+        return os_error(errno, "make a pipe to start", argv[0]);
+    }
+    UniqueFd output(ends[0]);
+    const UniqueFd input(ends[1]);
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    ::posix_spawn_file_actions_adddup2(&actions, input.get(), 1);
+    pid_t pid = 0;
+    const int failed =
+        ::posix_spawn(&pid, argv[0].c_str(), &actions, nullptr, words.data(), environ);
+    ::posix_spawn_file_actions_destroy(&actions);
+    if (failed != 0) {
+        return os_error(failed, "start", argv[0]);
+    }
+    return Child(pid, std::move(output), monotonic_now() + limit);
+}
+
+Child::Child(Child&& other) noexcept
+    : pid_(std::exchange(other.pid_, 0)),
+      output_(std::move(other.output_)),
+      deadline_(other.deadline_),
+      said_(std::move(other.said_)) {}
+
+Child::~Child() {
+    if (pid_ != 0) {
+        ::kill(pid_, SIGKILL);
+        retry_eintr([&] { return ::waitpid(pid_, nullptr, 0); });
+    }
+}
+
+// The pipe ends with the last process that holds it, so with the program.
+std::optional<ChildEnd> Child::ended(Duration patience) {
+    constexpr std::size_t most = 4096;
+    const MonoTime until = std::min(deadline_, monotonic_now() + patience);
+    bool open = true;
+    while (open) {
+        const auto ready = wait_fd(output_.get(), POLLIN, until);
+        if (!ready || !*ready) {
+            break;
+        }
+        std::array<char, 1024> part{};
+        const auto n = retry_eintr([&] { return ::read(output_.get(), part.data(), part.size()); });
+        open = n > 0;
+        const auto got = n > 0 ? static_cast<std::size_t>(n) : 0;
+        said_.append(part.data(), std::min(got, most - std::min(most, said_.size())));
+    }
+    const bool in_time = !open || monotonic_now() < deadline_;
+    if (open && in_time) {
+        return std::nullopt;
+    }
+    if (!in_time) {
+        ::kill(pid_, SIGKILL);
+    }
+    int status = 0;
+    retry_eintr([&] { return ::waitpid(pid_, &status, 0); });
+    pid_ = 0;
+    return ChildEnd{WIFEXITED(status) ? WEXITSTATUS(status) : 0,
+                    WIFSIGNALED(status) ? WTERMSIG(status) : 0, in_time, std::move(said_)};
+}
+
+void end_with_parent(seconds limit) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::alarm(static_cast<unsigned>(limit.count()));  // also when the parent has ended before
+}
+
+namespace {
+
+// A signal handler gets no argument of ours.
+const char* fault_words = nullptr;
+int fault_status = 1;
+
+void end_with_words(int) {
+    (void)!::write(2, fault_words, std::strlen(fault_words));
+    ::_exit(fault_status);
+}
+
+}  // namespace
+
+void explain_faults(const char* words, int status) {
+    fault_words = words;
+    fault_status = status;
+    struct sigaction action {};
+    action.sa_handler = end_with_words;
+    for (const int signal : {SIGSEGV, SIGBUS, SIGABRT}) {
+        ::sigaction(signal, &action, nullptr);
+    }
 }
 
 int replace_process(const std::string& path, int argc, char** argv) {

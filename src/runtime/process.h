@@ -57,6 +57,41 @@ HostLoad read_host_load();
 /// means that the program was executed; when exec fails, its reason is the error.
 Status spawn_detached(const std::vector<std::string>& argv, const std::string& log_path);
 
+/// How a program ended.
+struct ChildEnd {
+    int exit = 0;         // its exit status, when signal is 0
+    int signal = 0;       // what killed it
+    bool in_time = true;  // false: we did, at its time limit
+    std::string said;     // the beginning of its standard output
+};
+/// A program that we wait for: standard input is /dev/null, its standard output comes to us, the
+/// rest is inherited. It does not outlive this object.
+class Child {
+public:
+    /// argv[0] is a path with a slash. An error when the program cannot be executed.
+    static Result<Child> start(const std::vector<std::string>& argv, Duration limit);
+    Child(Child&& other) noexcept;
+    Child& operator=(Child&&) = delete;
+    ~Child();
+    /// Its end, once it has come within `patience`; not to be asked again then.
+    std::optional<ChildEnd> ended(Duration patience);
+
+private:
+    Child(int pid, UniqueFd output, MonoTime deadline)
+        : pid_(pid), output_(std::move(output)), deadline_(deadline) {}
+    int pid_;  // 0: waited for
+    UniqueFd output_;
+    MonoTime deadline_;
+    std::string said_;
+};
+/// This process is killed when the thread that started it ends, and after `limit` at the latest.
+void end_with_parent(seconds limit);
+
+/// From now on a fault (a page of a mapped file that has rotted or is gone, a broken relation of a
+/// library) ends the process with these words on standard error and this status. `words` lives for
+/// ever.
+void explain_faults(const char* words, int status);
+
 /// Becomes the program at `path` with these arguments (argv[0] is added), as the shell's exec does.
 /// Returns only when that fails: says why on stderr and returns an exit status.
 int replace_process(const std::string& path, int argc, char** argv);

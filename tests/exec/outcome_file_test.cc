@@ -94,6 +94,30 @@ TEST_F(OutcomeFileTest, AChangedRecordIsNotBelieved) {
     EXPECT_TRUE(open().outcomes().empty());
 }
 
+TEST_F(OutcomeFileTest, WhateverBitChangesNoOutcomeIsAnotherOne) {
+    {
+        auto file = open();
+        file.add(outcome(1));
+        file.add(outcome(2));
+    }
+    std::ifstream in(path(), std::ios::binary);
+    const std::string whole(std::istreambuf_iterator<char>(in), {});
+    for (std::size_t bit = 0; bit < whole.size() * 8; ++bit) {
+        auto bytes = whole;
+        bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
+        std::filesystem::remove(path() + ".unread");
+        std::ofstream(path(), std::ios::binary | std::ios::trunc) << bytes;
+        const auto file = open();
+        EXPECT_LT(file.outcomes().size(), 2u) << "bit " << bit;
+        EXPECT_TRUE(std::filesystem::exists(path() + ".unread")) << "bit " << bit;
+        for (const auto& [number, read] : file.outcomes()) {
+            const auto told = outcome(static_cast<std::uint8_t>(number));
+            EXPECT_EQ(read.attempt, told.attempt) << "bit " << bit;
+            EXPECT_EQ(read.exit, told.exit) << "bit " << bit;
+        }
+    }
+}
+
 TEST_F(OutcomeFileTest, AForeignFileIsKeptAside) {
     std::ofstream(path()) << "something else";
     EXPECT_TRUE(open().outcomes().empty());

@@ -10,8 +10,44 @@
 
 #include "tests/kv/kv_world.h"
 
+// A few calls of LMDB itself, to write what an older version of the store has written.
+struct MDB_env;
+struct MDB_txn;
+struct MDB_val {
+    std::size_t mv_size;
+    void* mv_data;
+};
+extern "C" {
+int mdb_env_create(MDB_env** env);
+int mdb_env_set_maxdbs(MDB_env* env, unsigned count);
+int mdb_env_open(MDB_env* env, const char* path, unsigned flags, unsigned mode);
+void mdb_env_close(MDB_env* env);
+int mdb_txn_begin(MDB_env* env, MDB_txn* parent, unsigned flags, MDB_txn** txn);
+int mdb_txn_commit(MDB_txn* txn);
+int mdb_dbi_open(MDB_txn* txn, const char* name, unsigned flags, unsigned* table);
+int mdb_put(MDB_txn* txn, unsigned table, MDB_val* key, MDB_val* value, unsigned flags);
+}
+
 namespace reeve::kv {
 namespace {
+
+void write_as_before(const std::string& directory, const char* table, std::string key,
+                     std::string value) {
+    constexpr unsigned create = 0x40000;
+    MDB_env* env = nullptr;
+    MDB_txn* txn = nullptr;
+    unsigned id = 0;
+    ASSERT_EQ(::mdb_env_create(&env), 0);
+    ASSERT_EQ(::mdb_env_set_maxdbs(env, 2), 0);
+    ASSERT_EQ(::mdb_env_open(env, directory.c_str(), 0, 0660), 0);
+    ASSERT_EQ(::mdb_txn_begin(env, nullptr, 0, &txn), 0);
+    ASSERT_EQ(::mdb_dbi_open(txn, table, create, &id), 0);
+    MDB_val k{key.size(), key.data()};
+    MDB_val v{value.size(), value.data()};
+    ASSERT_EQ(::mdb_put(txn, id, &k, &v, 0), 0);
+    ASSERT_EQ(::mdb_txn_commit(txn), 0);
+    ::mdb_env_close(env);
+}
 
 constexpr std::uint64_t mebi = 1 << 20;
 
@@ -182,6 +218,50 @@ TEST(Lmdb, AFileThatIsNoStoreIsCorrupt) {
         ASSERT_FALSE(store);
         EXPECT_EQ(store.error().code, Code::corrupt) << store.error().message;
     }
+}
+
+TEST(Lmdb, AStoreWithoutChecksumsIsClearedAndNotMisread) {
+    TempDir dir;
+    std::filesystem::create_directories(dir / "store");
+    write_as_before(dir / "store", "one", "key", "a value without a checksum");
+    const auto reader = open_read_only(dir / "store");
+    ASSERT_FALSE(reader);
+    EXPECT_EQ(reader.error().code, Code::unsupported) << reader.error().message;
+    auto store = open_lmdb(dir / "store", {});
+    EXPECT_EQ(all(*store, one), RowList{});
+    fill(*store, one, {{"key", "1"}});
+    ASSERT_TRUE(store->scrub());
+    store = nullptr;
+    store = open_lmdb(dir / "store", {});
+    EXPECT_EQ(all(*store, one), (RowList{{"key", "1"}}));
+}
+
+TEST(Lmdb, ATableMoreIsNoDamage) {
+    TempDir dir;
+    {
+        const auto store = LmdbStore::open(dir / "store", std::span(names).first(1), {});
+        fill(**store, one, {{"a", "1"}});
+    }
+    auto store = open_lmdb(dir / "store", {});
+    EXPECT_EQ(all(*store, one), (RowList{{"a", "1"}}));
+    fill(*store, two, {{"b", "2"}});
+    ASSERT_TRUE(store->scrub());
+}
+
+TEST(Lmdb, AScrubOfWhatIsWholeFindsNothing) {
+    TempDir dir;
+    auto store = open_lmdb(dir / "store", small_map(mebi, 64 * mebi));
+    ASSERT_TRUE(store->scrub());
+    write_megabytes(*store, 3);
+    for (int i = 0; i < 30; i += 2) {
+        auto t = std::move(*store->write());
+        ASSERT_TRUE(t->erase(one, as_bytes("key " + std::to_string(i))));
+        ASSERT_TRUE(t->commit());
+        const auto whole = store->scrub();
+        ASSERT_TRUE(whole) << whole.error().message;
+    }
+    ASSERT_TRUE(store->clear());
+    ASSERT_TRUE(store->scrub());
 }
 
 TEST(Lmdb, AFileCutBehindItsHeaderDoesNotKillTheProcess) {  // I9

@@ -105,6 +105,53 @@ TEST(Process, SpawnDetachedReportsWhatCannotRun) {
     EXPECT_EQ(spawn_detached({"/bin/true"}, dir / "no/log").error().code, Code::not_found);
 }
 
+std::optional<ChildEnd> end_of(const std::string& script, Duration limit) {
+    auto child = Child::start({"/bin/sh", "-c", script}, limit);
+    EXPECT_TRUE(child) << child.error().message;
+    return child ? child->ended(seconds(30)) : std::nullopt;
+}
+
+TEST(Process, AChildTellsHowItEnded) {
+    const auto plain = end_of("echo said; exit 7", seconds(30));
+    ASSERT_TRUE(plain);
+    EXPECT_EQ(std::tuple(plain->exit, plain->signal, plain->in_time, plain->said),
+              std::tuple(7, 0, true, "said\n"));
+    const auto killed = end_of("kill -SEGV $$", seconds(30));
+    ASSERT_TRUE(killed);
+    EXPECT_EQ(std::tuple(killed->exit, killed->signal, killed->in_time),
+              std::tuple(0, SIGSEGV, true));
+    const auto chatty =
+        end_of("i=0; while [ $i -lt 2000 ]; do echo 0123456789; i=$((i+1)); done", seconds(30));
+    ASSERT_TRUE(chatty);
+    EXPECT_EQ(chatty->exit, 0);
+    EXPECT_LE(chatty->said.size(), 4096u) << "a bounded part of what it says";
+}
+
+TEST(Process, AChildHasATimeLimitAndAnEndWithItsObject) {
+    const auto late = end_of("exec sleep 1000", milliseconds(50));
+    ASSERT_TRUE(late);
+    EXPECT_EQ(std::tuple(late->signal, late->in_time), std::tuple(SIGKILL, false));
+    const TempDir dir;
+    {
+        auto child = Child::start(
+            {"/bin/sh", "-c", "echo $$ > " + dir / "pid" + "; exec sleep 1000"}, seconds(1000));
+        ASSERT_TRUE(child);
+        EXPECT_FALSE(child->ended(milliseconds(1))) << "it runs";
+        ASSERT_TRUE(eventually([&] { return slurp(dir / "pid").ends_with("\n"); }));
+    }
+    EXPECT_NE(::kill(std::stoi(slurp(dir / "pid")), 0), 0) << "killed and waited for";
+    EXPECT_EQ(Child::start({dir / "none"}, seconds(1)).error().code, Code::not_found);
+}
+
+TEST(ProcessDeathTest, AFaultIsExplained) {
+    EXPECT_EXIT(
+        {
+            explain_faults("why it ends", 10);
+            ::raise(SIGBUS);
+        },
+        ::testing::ExitedWithCode(10), "why it ends");
+}
+
 TEST(ProcessDeathTest, ReplaceProcessBecomesTheOther) {
     std::string argument = "-c";
     std::string script = "echo became >&2; exit 9";

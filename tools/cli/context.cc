@@ -44,7 +44,35 @@ std::uint64_t events_in(const projection::Cut& cut) {
     return sum;
 }
 
+// Rows are checked as they are read; LMDB's own pages are not.
+constexpr const char* fault_as_text =
+    "error: the view is damaged\n"
+    "  why: reading it ended in a fault: a page of the store has rotted, or it is a defect\n"
+    "  fix: restart the daemon: a damaged view is rebuilt at the next start of reeve-worker\n";
+constexpr const char* fault_as_json =
+    R"({"type":"error","code":"corrupt","exit":10,"message":"the view is damaged",)"
+    R"("why":"reading it ended in a fault: a page of the store has rotted, or it is a defect",)"
+    R"("fix":"restart the daemon: a damaged view is rebuilt at the next start of reeve-worker"})"
+    "\n";
+
+/// How far a view has read; one that is damaged is no view, and another one may be whole.
+Result<std::uint64_t> events_of(kv::Store& store) {
+    TRY_ASSIGN(auto transaction, store.read());
+    try {
+        return events_in(projection::Snapshot(std::move(transaction)).cut());
+    } catch (const projection::ViewFailed& failed) {
+        return failed.error();
+    }
+}
+
 }  // namespace
+
+Failure damaged_view(const Error& error) {
+    return {std::string(code_name(Code::corrupt)), exit_verification, "the view is damaged",
+            error.message,
+            "restart the daemon: it is rebuilt at the next start of reeve-worker (or "
+            "reeve-coordinator) from the logs"};
+}
 
 int Context::fail(const Failure& failure) const {
     if (options.json) {
@@ -99,6 +127,7 @@ Result<WriterId> Context::view_writer() {
 
 Result<projection::Snapshot> Context::view() {
     TRY_ASSIGN(const auto* file, config());
+    runtime::explain_faults(options.json ? fault_as_json : fault_as_text, exit_verification);
     std::uint64_t best = 0;
     if (store_ == nullptr) {
         Error last{Code::unavailable, "no daemon of node " + file->node.v + " has ever run here"};
@@ -114,17 +143,19 @@ Result<projection::Snapshot> Context::view() {
                 }
                 continue;
             }
-            auto transaction = (*store)->read();
-            if (!transaction) {
-                last = transaction.error();
+            const auto events = events_of(**store);
+            if (!events) {
+                last = events.error();
                 continue;
             }
-            const auto events = events_in(projection::Snapshot(std::move(*transaction)).cut());
-            if (store_ == nullptr || events > best) {
-                best = events;
+            if (store_ == nullptr || *events > best) {
+                best = *events;
                 store_ = std::move(*store);
                 writer_ = writer;
             }
+        }
+        if (store_ == nullptr && last.code == Code::corrupt) {
+            throw projection::ViewFailed(last);
         }
         if (store_ == nullptr) {
             return last;

@@ -46,6 +46,9 @@ struct Failure {
     std::string fix;
 };
 
+/// The stored view gave no answer, or cannot be opened.
+Failure damaged_view(const Error& error);
+
 class Context {
 public:
     Options options;

@@ -58,7 +58,11 @@ int run_program(Program& program, int argc, char** argv) {
                                      "the command line does not parse",
                                      understood(program.app) + " --help"});
     }
-    return program.run ? program.run() : exit_usage;
+    try {
+        return program.run ? program.run() : exit_usage;
+    } catch (const projection::ViewFailed& failed) {
+        return program.context.fail(damaged_view(failed.error()));
+    }
 }
 
 }  // namespace reeve::cli

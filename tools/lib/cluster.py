@@ -88,12 +88,12 @@ class Cluster:
         """(writer name, state directory) of every writer that this cluster ever started."""
         return [(name, self.state(*name.split("."))) for name in sorted(self.daemons)]
 
-    def start(self, node, role="worker"):
-        """Starts a daemon; its standard error goes to logs/<writer>.log."""
+    def start(self, node, role="worker", words=()):
+        """Starts a daemon, with more words on its command line; its standard error goes to logs/<writer>.log."""
         writer = f"{node}.{role}"
         program = self.binaries / ("reeve-worker" if role == "worker" else "reeve-coordinator")
         with open(self._logs / f"{writer}.log", "ab") as log:
-            self.daemons[writer] = subprocess.Popen([str(program), "--config", str(self.config(node))],
+            self.daemons[writer] = subprocess.Popen([str(program), "--config", str(self.config(node)), *words],
                                                     stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def start_all(self, coordinator=True):

@@ -1,14 +1,10 @@
 #include "projection/kv/lmdb_store.h"
 
-// The only file that knows LMDB.
+// The store; its rows and their checksums are in lmdb_rows.cc, and no other file knows LMDB.
 //
 //   LmdbStore      the environment, its tables, the size of the map
 //   LmdbUse        counts a transaction of this process: while one is open the map must not move
-//   Rows           reads, shared by both kinds of transactions
 //   LmdbRead, LmdbWrite
-//
-// A failure inside a read is kept (status()): an unreadable row must not be folded as an absent
-// one.
 
 #include <lmdb.h>
 
@@ -17,6 +13,7 @@
 #include <filesystem>
 
 #include "base/check.h"
+#include "projection/kv/lmdb_rows.h"
 
 namespace reeve::kv {
 namespace {
@@ -25,91 +22,7 @@ constexpr unsigned reader_slots = 512;
 constexpr mdb_mode_t file_mode = 0660;
 constexpr int resize_tries = 8;
 
-Error error_of(int code, const std::string& doing) {
-    const std::string text = doing + ": " + mdb_strerror(code);
-    if (code == MDB_MAP_FULL || code == MDB_TXN_FULL || code == ENOSPC || code == EDQUOT) {
-        return {Code::full, text};
-    }
-    if (code == MDB_CORRUPTED || code == MDB_PAGE_NOTFOUND || code == MDB_INVALID ||
-        code == MDB_VERSION_MISMATCH) {
-        return {Code::corrupt, text};
-    }
-    return {code == ENOENT ? Code::not_found : Code::io, text};
-}
-
-Status status_of(int code, const std::string& doing) {
-    return code == 0 ? ok() : Status(error_of(code, doing));
-}
-
-MDB_val value_of(ByteView bytes) {
-    return {bytes.size(),
-            const_cast<std::uint8_t*>(bytes.data())};  // LMDB does not write through it
-}
-
-ByteView view_of(const MDB_val& value) {
-    return {static_cast<const std::uint8_t*>(value.mv_data), value.mv_size};
-}
-
-bool valid_key(ByteView key) { return !key.empty() && key.size() <= max_key_bytes; }
-
-class Rows {
-public:
-    Rows(MDB_txn* transaction, const std::vector<unsigned>& tables)
-        : transaction_(transaction), tables_(tables) {}
-    std::optional<Bytes> get(Table table, ByteView key) {
-        MDB_val k = value_of(key);
-        MDB_val v{};
-        if (!valid_key(key) || !found(mdb_get(transaction_, table_of(table), &k, &v), "get")) {
-            return std::nullopt;
-        }
-        const auto bytes = view_of(v);
-        return Bytes(bytes.begin(), bytes.end());
-    }
-    void scan(Table table, ByteView from, const Visit& visit) {
-        walk(table, from, from.empty() ? MDB_FIRST : MDB_SET_RANGE, MDB_NEXT, visit);
-    }
-    void scan_back(Table table, const Visit& visit) { walk(table, {}, MDB_LAST, MDB_PREV, visit); }
-    std::uint64_t count(Table table) {
-        MDB_stat stat{};
-        return found(mdb_stat(transaction_, table_of(table), &stat), "count") ? stat.ms_entries : 0;
-    }
-    Status status() const { return failure_ ? Status(*failure_) : ok(); }
-    MDB_dbi table_of(Table table) const {
-        CHECK(static_cast<std::size_t>(table) < tables_.size());
-        return tables_[static_cast<std::size_t>(table)];
-    }
-    MDB_txn* transaction() const { return transaction_; }
-    bool scanning() const { return scanning_ > 0; }
-    void finished() { transaction_ = nullptr; }
-
-private:
-    bool found(int code, const char* doing) {
-        if (code != 0 && code != MDB_NOTFOUND && !failure_) {
-            failure_ = error_of(code, doing);
-        }
-        return code == 0;
-    }
-    void walk(Table table, ByteView from, MDB_cursor_op first, MDB_cursor_op step,
-              const Visit& visit) {
-        MDB_cursor* cursor = nullptr;
-        if (!found(mdb_cursor_open(transaction_, table_of(table), &cursor), "scan")) {
-            return;
-        }
-        ++scanning_;
-        MDB_val k = value_of(from);
-        MDB_val v{};
-        for (bool more = found(mdb_cursor_get(cursor, &k, &v, first), "scan");
-             more && visit(view_of(k), view_of(v));) {
-            more = found(mdb_cursor_get(cursor, &k, &v, step), "scan");
-        }
-        --scanning_;
-        mdb_cursor_close(cursor);
-    }
-    MDB_txn* transaction_;
-    const std::vector<unsigned>& tables_;
-    std::optional<Error> failure_;
-    int scanning_ = 0;
-};
+using OwnTransaction = std::unique_ptr<MDB_txn, decltype(&mdb_txn_abort)>;
 
 }  // namespace
 
@@ -129,6 +42,10 @@ public:
             store_.met_end_ = true;
         }
     }
+    void committed(std::uint64_t transaction) {
+        const std::lock_guard lock(store_.mutex_);
+        store_.newest_ = std::max(store_.newest_, transaction);
+    }
 
 private:
     LmdbStore& store_;
@@ -137,20 +54,27 @@ private:
 
 namespace {
 
+std::optional<Bytes> copy_of(const std::optional<Rows::Found>& row) {
+    return row ? std::optional(Bytes(row->value.begin(), row->value.end())) : std::nullopt;
+}
+
 class LmdbRead final : public ReadTransaction {
 public:
-    LmdbRead(LmdbStore& store, MDB_txn* transaction, const std::vector<unsigned>& tables)
+    LmdbRead(LmdbStore& store, MDB_txn* transaction, const OpenTables& tables)
         : use_(store, false), rows_(transaction, tables) {}
     LmdbRead(const LmdbRead&) = delete;
     LmdbRead& operator=(const LmdbRead&) = delete;
     ~LmdbRead() override { mdb_txn_abort(rows_.transaction()); }
-    std::optional<Bytes> get(Table table, ByteView key) override { return rows_.get(table, key); }
+    std::optional<Bytes> get(Table table, ByteView key) override {
+        return copy_of(rows_.find(table, key));
+    }
     void scan(Table table, ByteView from, const Visit& visit) override {
         rows_.scan(table, from, visit);
     }
     void scan_back(Table table, const Visit& visit) override { rows_.scan_back(table, visit); }
     std::uint64_t count(Table table) override { return rows_.count(table); }
     Status status() const override { return rows_.status(); }
+    Status scrub() { return rows_.scrub(); }
 
 private:
     LmdbUse use_;  // before rows_: given back after the transaction has ended
@@ -159,8 +83,12 @@ private:
 
 class LmdbWrite final : public WriteTransaction {
 public:
-    LmdbWrite(LmdbStore& store, MDB_txn* transaction, const std::vector<unsigned>& tables)
-        : use_(store, true), rows_(transaction, tables) {}
+    LmdbWrite(LmdbStore& store, MDB_txn* transaction, const OpenTables& tables,
+              std::vector<Tally> tallies)
+        : use_(store, true),
+          rows_(transaction, tables),
+          house_(tables.house),
+          tallies_(std::move(tallies)) {}
     LmdbWrite(const LmdbWrite&) = delete;
     LmdbWrite& operator=(const LmdbWrite&) = delete;
     ~LmdbWrite() override {
@@ -168,12 +96,14 @@ public:
             mdb_txn_abort(rows_.transaction());
         }
     }
-    std::optional<Bytes> get(Table table, ByteView key) override { return rows_.get(table, key); }
+    std::optional<Bytes> get(Table table, ByteView key) override {
+        return copy_of(rows_.find(table, key));
+    }
     void scan(Table table, ByteView from, const Visit& visit) override {
         rows_.scan(table, from, visit);
     }
     void scan_back(Table table, const Visit& visit) override { rows_.scan_back(table, visit); }
-    std::uint64_t count(Table table) override { return rows_.count(table); }
+    std::uint64_t count(Table table) override { return rows_.count(table, tallies_); }
     Status status() const override { return rows_.status(); }
     Status put(Table table, ByteView key, ByteView value) override {
         check_open();
@@ -181,25 +111,48 @@ public:
             return Error{Code::invalid, "a key of " + std::to_string(key.size()) +
                                             " bytes; 1 to 511 are possible"};
         }
+        const auto old = rows_.find(table, key);
+        TRY(rows_.status());
+        const auto before = old ? old->checksum : 0;  // read before the put moves it
+        const auto checksum = row_checksum(static_cast<std::uint64_t>(table), key, value);
         MDB_val k = value_of(key);
-        MDB_val v = value_of(value);
-        return done(mdb_put(rows_.transaction(), rows_.table_of(table), &k, &v, 0), "put");
+        MDB_val v{value.size() + checksum_bytes, nullptr};
+        TRY(done(mdb_put(rows_.transaction(), rows_.table_of(table), &k, &v, MDB_RESERVE), "put"));
+        auto* room = static_cast<std::uint8_t*>(v.mv_data);
+        std::copy(value.begin(), value.end(), room);
+        store_le(room + value.size(), checksum);
+        tally(table, old ? 0 : 1, checksum - before);
+        return ok();
     }
     Status erase(Table table, ByteView key) override {
         check_open();
-        if (!valid_key(key)) {
-            return ok();  // no row can stand there
+        const auto old = rows_.find(table, key);  // of an impossible key there is none
+        TRY(rows_.status());
+        if (!old) {
+            return ok();
         }
+        const auto before = old->checksum;
         MDB_val k = value_of(key);
-        const int code = mdb_del(rows_.transaction(), rows_.table_of(table), &k, nullptr);
-        return done(code == MDB_NOTFOUND ? 0 : code, "erase");
+        TRY(done(mdb_del(rows_.transaction(), rows_.table_of(table), &k, nullptr), "erase"));
+        tally(table, ~std::uint64_t{0}, 0 - before);
+        return ok();
     }
     Status commit() override {
         check_open();
         TRY(rows_.status());
+        if (changed_) {
+            const auto written = write_tallies(rows_.transaction(), house_, tallies_);
+            use_.note(written || written.error().code != Code::full ? 0 : MDB_MAP_FULL);
+            TRY(written);
+        }
         auto* transaction = rows_.transaction();
+        const auto id = mdb_txn_id(transaction);
         rows_.finished();  // LMDB frees it, whatever the commit returns
-        return done(mdb_txn_commit(transaction), "commit");
+        TRY(done(mdb_txn_commit(transaction), "commit"));
+        if (changed_) {
+            use_.committed(id);
+        }
+        return ok();
     }
 
 private:
@@ -209,10 +162,19 @@ private:
     }
     Status done(int code, const char* doing) {
         use_.note(code);
-        return status_of(code, doing);
+        return lmdb_status(code, doing);
+    }
+    void tally(Table table, std::uint64_t rows, std::uint64_t sum) {
+        auto& one = tallies_[static_cast<std::size_t>(table)];
+        one.rows += rows;
+        one.sum += sum;
+        changed_ = true;
     }
     LmdbUse use_;  // before rows_: given back after the transaction has ended
     Rows rows_;
+    MDB_dbi house_;
+    std::vector<Tally> tallies_;
+    bool changed_ = false;
 };
 
 }  // namespace
@@ -231,26 +193,29 @@ Result<std::unique_ptr<LmdbStore>> LmdbStore::open(const std::string& directory,
         return Error{Code::not_found, directory + " holds no projection"};
     }
     MDB_env* environment = nullptr;
-    TRY(status_of(mdb_env_create(&environment), "create environment"));
+    TRY(lmdb_status(mdb_env_create(&environment), "create environment"));
     std::unique_ptr<LmdbStore> store(new LmdbStore(environment, options));
-    TRY(status_of(mdb_env_set_maxdbs(environment, static_cast<MDB_dbi>(tables.size())),
-                  "set tables"));
-    TRY(status_of(mdb_env_set_maxreaders(environment, reader_slots), "set readers"));
+    TRY(lmdb_status(mdb_env_set_maxdbs(environment, static_cast<MDB_dbi>(tables.size() + 1)),
+                    "set tables"));
+    TRY(lmdb_status(mdb_env_set_maxreaders(environment, reader_slots), "set readers"));
     // A map smaller than the file is raised to it by LMDB; a reader takes the size that the file
     // names.
     if (!options.read_only) {
-        TRY(status_of(mdb_env_set_mapsize(environment, options.map_bytes), "set map"));
+        TRY(lmdb_status(mdb_env_set_mapsize(environment, options.map_bytes), "set map"));
     }
     const unsigned flags = options.read_only ? MDB_RDONLY | MDB_NOTLS : MDB_NOSYNC | MDB_NOTLS;
-    TRY(status_of(mdb_env_open(environment, directory.c_str(), flags, file_mode),
-                  "open " + directory));
+    TRY(lmdb_status(mdb_env_open(environment, directory.c_str(), flags, file_mode),
+                    "open " + directory));
     int dead_readers = 0;
-    TRY(status_of(mdb_reader_check(environment, &dead_readers),
-                  "look for dead readers of " + directory));
+    TRY(lmdb_status(mdb_reader_check(environment, &dead_readers),
+                    "look for dead readers of " + directory));
     TRY(options.read_only ? store->expect_whole(data_file) : store->fill_up(data_file));
     TRY(store->open_tables(tables));
     return store;
 }
+
+LmdbStore::LmdbStore(MDB_env* environment, Options options)
+    : environment_(environment), options_(options), tables_(std::make_unique<OpenTables>()) {}
 
 LmdbStore::~LmdbStore() { mdb_env_close(environment_); }
 
@@ -278,25 +243,91 @@ Status LmdbStore::expect_whole(const std::string& data_file) const {
     return failed ? Status(Error{Code::io, data_file + ": " + failed.message()}) : ok();
 }
 
-Status LmdbStore::open_tables(std::span<const std::string_view> tables) {
-    MDB_txn* transaction = nullptr;
-    TRY(status_of(
-        mdb_txn_begin(environment_, nullptr, options_.read_only ? MDB_RDONLY : 0, &transaction),
-        "open tables"));
-    for (const auto name : tables) {
-        MDB_dbi table = 0;
-        const std::string text(name);
-        const int opened =
-            mdb_dbi_open(transaction, text.c_str(), options_.read_only ? 0 : MDB_CREATE, &table);
-        if (opened != 0) {
-            mdb_txn_abort(transaction);
-            return opened == MDB_NOTFOUND
-                       ? Error{Code::not_found, "the projection has no table " + text + " yet"}
-                       : error_of(opened, "open table " + text);
-        }
-        tables_.push_back(table);
+namespace {
+
+// A table that was written and has lost its name is damage; one of a later list is new.
+Status open_table(MDB_txn* transaction, const std::string& name, bool known, bool read_only,
+                  MDB_dbi& out) {
+    const unsigned flags = known || read_only ? 0 : MDB_CREATE;
+    const int opened = mdb_dbi_open(transaction, name.c_str(), flags, &out);
+    if (opened == MDB_NOTFOUND) {
+        return known ? Error{Code::corrupt, "table " + name + " is gone"}
+                     : Error{Code::not_found, "the projection has no table " + name + " yet"};
     }
-    return status_of(mdb_txn_commit(transaction), "open tables");
+    TRY(lmdb_status(opened, "open table " + name));
+    unsigned order = 0;
+    TRY(lmdb_status(mdb_dbi_flags(transaction, out, &order), "open table " + name));
+    return order == 0 ? ok()
+                      : Status(Error{Code::corrupt, "table " + name + " has an order of its own"});
+}
+
+Status drop_rows(MDB_txn* transaction, const OpenTables& tables) {
+    for (const auto& table : tables.rows) {
+        TRY(lmdb_status(mdb_drop(transaction, table.id, 0), "clear table " + table.name));
+    }
+    return write_tallies(transaction, tables.house, std::vector<Tally>(tables.rows.size()));
+}
+
+/// A store before it had a table of its own had the others only: one name more is that table's,
+/// changed.
+Error why_not_ours(MDB_txn* transaction, std::size_t tables) {
+    constexpr MDB_dbi table_names = 1;
+    MDB_stat stat{};
+    if (const int failed = mdb_stat(transaction, table_names, &stat); failed != 0) {
+        return lmdb_error(failed, "look for tables");
+    }
+    if (stat.ms_entries == 0) {
+        return {Code::not_found, "the projection has no tables yet"};
+    }
+    return stat.ms_entries > tables
+               ? Error{Code::corrupt, "the store's own table is gone"}
+               : Error{Code::unsupported, "the store is of another version of this program"};
+}
+
+/// Whether the rows are of this layout. A store without a word about it is new, or older than the
+/// word.
+Result<bool> has_layout(MDB_txn* transaction, MDB_dbi house) {
+    const auto found = read_house(transaction, house, layout_key);
+    if (!found && found.error().code != Code::not_found) {
+        return found.error();
+    }
+    return found && as_text(*found) == layout;
+}
+
+}  // namespace
+
+Status LmdbStore::open_tables(std::span<const std::string_view> tables) {
+    const bool read_only = options_.read_only;
+    MDB_txn* begun = nullptr;
+    TRY(lmdb_status(mdb_txn_begin(environment_, nullptr, read_only ? MDB_RDONLY : 0, &begun),
+                    "open tables"));
+    OwnTransaction transaction(begun, &mdb_txn_abort);
+    const auto house = open_table(begun, std::string(house_name), false, read_only, tables_->house);
+    if (!house && house.error().code != Code::not_found) {
+        return house;
+    }
+    TRY_ASSIGN(const bool ours, house ? has_layout(begun, tables_->house) : Result<bool>(false));
+    if (read_only && !ours) {
+        return why_not_ours(begun, tables.size());
+    }
+    std::vector<Tally> tallies;
+    if (ours) {
+        TRY_ASSIGN(tallies, read_tallies(begun, tables_->house));
+    }
+    for (const auto name : tables) {
+        OpenTable table{0, std::string(name)};
+        const bool known = tables_->rows.size() < tallies.size();
+        TRY(open_table(begun, table.name, known, read_only, table.id));
+        tables_->rows.push_back(std::move(table));
+    }
+    if (!read_only && !ours) {
+        TRY(drop_rows(begun, *tables_));
+        TRY(write_house(begun, tables_->house, layout_key, as_bytes(layout)));
+    } else if (!read_only && tallies.size() < tables.size()) {
+        tallies.resize(tables.size());
+        TRY(write_tallies(begun, tables_->house, tallies));
+    }
+    return lmdb_status(mdb_txn_commit(transaction.release()), "open tables");
 }
 
 // The caller holds mutex_, which keeps the map where it is until the transaction is counted.
@@ -308,10 +339,15 @@ Status LmdbStore::begin(bool writing, MDB_txn*& transaction) {
             return Error{Code::unavailable,
                          "another process has grown the map; close open reads and try again"};
         }
-        TRY(status_of(mdb_env_set_mapsize(environment_, 0), "take the new size of the map"));
+        TRY(lmdb_status(mdb_env_set_mapsize(environment_, 0), "take the new size of the map"));
         begun = mdb_txn_begin(environment_, nullptr, flags, &transaction);
     }
-    TRY(status_of(begun, writing ? "begin to write" : "begin to read"));
+    TRY(lmdb_status(begun, writing ? "begin to write" : "begin to read"));
+    // A writer has the number after the newest commit, a reader that of the commit itself.
+    if (mdb_txn_id(transaction) < newest_ + (writing ? 1 : 0)) {
+        mdb_txn_abort(transaction);
+        return Error{Code::corrupt, "the newest commit of the store is gone"};
+    }
     ++open_;
     return ok();
 }
@@ -321,7 +357,12 @@ Result<std::unique_ptr<ReadTransaction>> LmdbStore::read() {
     MDB_txn* transaction = nullptr;
     TRY(begin(false, transaction));
     return std::unique_ptr<ReadTransaction>(
-        std::make_unique<LmdbRead>(*this, transaction, tables_));
+        std::make_unique<LmdbRead>(*this, transaction, *tables_));
+}
+
+Status LmdbStore::scrub() {
+    TRY_ASSIGN(const auto reading, read());
+    return static_cast<LmdbRead&>(*reading).scrub();
 }
 
 std::uint64_t LmdbStore::used_bytes() const {
@@ -343,8 +384,8 @@ Status LmdbStore::grow_when_needed() {
     if ((!met_end_ && used_bytes() <= now / 2) || now >= options_.max_map_bytes || open_ > 0) {
         return ok();
     }
-    TRY(status_of(mdb_env_set_mapsize(environment_, std::min(now * 2, options_.max_map_bytes)),
-                  "grow the map"));
+    TRY(lmdb_status(mdb_env_set_mapsize(environment_, std::min(now * 2, options_.max_map_bytes)),
+                    "grow the map"));
     met_end_ = false;
     return ok();
 }
@@ -356,24 +397,27 @@ Result<std::unique_ptr<WriteTransaction>> LmdbStore::write() {
     TRY(grow_when_needed());
     MDB_txn* transaction = nullptr;
     TRY(begin(true, transaction));
+    auto tallies = read_tallies(transaction, tables_->house);
+    if (!tallies || tallies->size() < tables_->rows.size()) {
+        mdb_txn_abort(transaction);
+        --open_;
+        return tallies ? Error{Code::corrupt, "the store's tallies are cut short"}
+                       : tallies.error();
+    }
     writing_ = true;
     return std::unique_ptr<WriteTransaction>(
-        std::make_unique<LmdbWrite>(*this, transaction, tables_));
+        std::make_unique<LmdbWrite>(*this, transaction, *tables_, std::move(*tallies)));
 }
 
 Status LmdbStore::clear() {
     const std::lock_guard lock(mutex_);
     CHECK(!options_.read_only);
     CHECK(!writing_);
-    MDB_txn* transaction = nullptr;
-    TRY(status_of(mdb_txn_begin(environment_, nullptr, 0, &transaction), "clear"));
-    for (const auto table : tables_) {
-        if (const int dropped = mdb_drop(transaction, table, 0); dropped != 0) {
-            mdb_txn_abort(transaction);
-            return error_of(dropped, "clear");
-        }
-    }
-    return status_of(mdb_txn_commit(transaction), "clear");
+    MDB_txn* begun = nullptr;
+    TRY(lmdb_status(mdb_txn_begin(environment_, nullptr, 0, &begun), "clear"));
+    OwnTransaction transaction(begun, &mdb_txn_abort);
+    TRY(drop_rows(begun, *tables_));
+    return lmdb_status(mdb_txn_commit(transaction.release()), "clear");
 }
 
 }  // namespace reeve::kv
