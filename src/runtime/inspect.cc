@@ -13,6 +13,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <sstream>
@@ -38,7 +39,10 @@ FileFacts facts_of(const struct stat& st) {
     out.links = st.st_nlink;
     out.inode = st.st_ino;
     out.device = st.st_dev;
-    out.mtime_ms = st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1'000'000;
+    // Anybody may give a file any time; sums and differences of these must stay in range.
+    constexpr std::int64_t most_s = 1'000'000'000'000;
+    out.mtime_ms = std::clamp<std::int64_t>(st.st_mtim.tv_sec, -most_s, most_s) * 1000 +
+                   st.st_mtim.tv_nsec / 1'000'000;
     return out;
 }
 

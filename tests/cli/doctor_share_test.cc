@@ -38,6 +38,9 @@ ShareProbe stopped_at(const std::string& step) {
                                  [&](const Step& one) { return one.what == step; });
     out.steps.erase(at, out.steps.end());
     out.failed_step = step;
+    if (out.steps.size() < 3) {
+        out.made = {};  // never looked at
+    }
     out.error = "no";
     return out;
 }

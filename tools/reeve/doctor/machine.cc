@@ -300,12 +300,13 @@ void examine_configuration(const std::string& config_path, std::uint32_t daemon_
     std::vector<NamedFile> plain;
     std::vector<NamedFile> keys;
     for (const auto& entry : *listed) {
+        const bool key = entry.name.ends_with(".key");
+        if (!key && !entry.name.ends_with(".toml")) {
+            continue;  // not looked at: it may be the share itself, and hang
+        }
         const auto path = (parent / entry.name).string();
-        const auto facts = runtime::file_facts(path);
-        if (facts && entry.name.ends_with(".key")) {
-            keys.push_back({path, *facts});
-        } else if (facts && entry.name.ends_with(".toml")) {
-            plain.push_back({path, *facts});
+        if (const auto facts = runtime::file_facts(path)) {
+            (key ? keys : plain).push_back({path, *facts});
         }
     }
     findings.add(judge_configuration_files(plain, daemon_uid));

@@ -20,6 +20,7 @@ namespace reeve::doctor {
 namespace {
 
 constexpr std::uint64_t most_status_bytes = 1024 * 1024;
+constexpr double most_moment_ms = 1e14;  // in some thousand years; a double holds it exactly
 constexpr const char* tree_directories[] = {"log",           "queue/incoming",  "queue/ingest",
                                             "queue/tickets", "queue/claims",    "queue/waiting",
                                             "queue/pending", "queue/running",   "queue/done",
@@ -81,12 +82,7 @@ private:
         findings_.doing("read the identity of " + config_.nas);
         const auto found = share::read_identity(files_, config_.nas);
         if (!found) {
-            findings_.add(found.error().code == Code::unavailable
-                              ? judge_missing_share(place_, found.error().message)
-                              : failed(id, found.error().message,
-                                       "restore " + std::string(share::identity_file) +
-                                           " from a snapshot of the NAS; its format is in "
-                                           "docs/formats/share.md"));
+            findings_.add(judge_no_identity(found.error()));
             return false;
         }
         const auto seen = config_.nas + " is cluster " + to_hex(*found);
@@ -96,6 +92,28 @@ private:
                                     "mount the share of this node's cluster at " + config_.nas +
                                         "; or correct 'nas' in " + config_.path));
         return ours;
+    }
+
+    /// Missing, refused, or damaged.
+    Check judge_no_identity(const Error& error) const {
+        const auto file = path(std::string(share::identity_file));
+        const auto facts = runtime::file_facts(file);
+        if (error.code != Code::unavailable) {
+            return failed("share.identity", error.message,
+                          "restore " + file +
+                              " from a snapshot of the NAS; its content is in "
+                              "docs/formats/share.md");
+        }
+        if (facts) {
+            return failed("share.identity", file + " is there but cannot be read: " + error.message,
+                          "chown -R the tree to the daemons' user, or export it to that user");
+        }
+        if (facts.error().code != Code::not_found) {
+            return failed("share.identity", facts.error().message,
+                          "is the server up, and may this user enter the directory? dmesg; then "
+                          "umount and mount it again");
+        }
+        return judge_missing_share(place_, error.message);
     }
 
     std::vector<WriterId> find_writers() {
@@ -301,7 +319,9 @@ private:
             bytes ? nlohmann::json::parse(as_text(*bytes), nullptr, false) : nlohmann::json();
         const auto at = json.is_object() ? json.find("at_ms") : json.end();
         if (facts && json.is_object() && at != json.end() && at->is_number_integer()) {
-            clock.status_at_ms = at->get<std::int64_t>();
+            // Whoever can write the share can write any number.
+            clock.status_at_ms =
+                static_cast<std::int64_t>(std::clamp(at->get<double>(), 0.0, most_moment_ms));
             clock.status_mtime_ms = facts->mtime_ms;
         }
     }
