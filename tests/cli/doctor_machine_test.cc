@@ -145,6 +145,18 @@ TEST(DoctorUnits, InstalledEnabledWanted) {
     EXPECT_EQ(judge_unit(unit).verdict, Verdict::skip);
 }
 
+TEST(DoctorUnits, TheSupervisorsUnitComesWithTheWorkers) {
+    const UnitFacts worker{"reeve-worker.service", true, "/lib/reeve-worker.service", true, true};
+    UnitFacts unit{"reeve-exec.service", true, "", false, false};
+    EXPECT_EQ(judge_supervisor_unit(worker, unit).verdict, Verdict::skip);
+    unit.wanted = true;
+    EXPECT_EQ(judge_supervisor_unit(worker, unit).verdict, Verdict::warn);
+    unit.file = "/lib/reeve-exec.service";
+    EXPECT_EQ(judge_supervisor_unit(worker, unit).verdict, Verdict::ok);
+    unit.booted = false;
+    EXPECT_EQ(judge_supervisor_unit(worker, unit).verdict, Verdict::skip);
+}
+
 TEST(DoctorLocale, EachIsOnThisMachine) {
     EXPECT_EQ(judge_locale({{"C.UTF-8", true}}).verdict, Verdict::ok);
     const auto check = judge_locale({{"C.UTF-8", true}, {"xx_YY.UTF-8", false}});

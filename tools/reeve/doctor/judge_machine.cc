@@ -17,7 +17,9 @@ constexpr std::uint64_t least_file_bytes = 1ULL << 30;  // outputs may be so lon
 constexpr std::uint64_t default_pid_max = 32'768;
 
 constexpr const char* unit_fix =
-    "change it in the unit (systemctl edit {}), then restart the daemon";
+    "change it in the unit of the jobs (systemctl edit reeve-exec, or reeve-worker where that "
+    "starts "
+    "its supervisor), and restart it when nothing runs";
 
 }  // namespace
 
@@ -64,9 +66,10 @@ Check judge_supervisor(const SupervisorFacts& facts) {
     }
     if (!facts.peer) {
         return facts.worker_answers
-                   ? warned(
-                         id, "the worker runs, its supervisor does not: " + facts.error,
-                         "the worker starts it within seconds; else see the log named *.exec.log")
+                   ? warned(id, "the worker runs, its supervisor does not: " + facts.error,
+                            "systemctl start reeve-exec; without that unit the worker starts it "
+                            "within seconds, else see "
+                            "*.exec.log")
                    : skipped(id, "not running: the worker starts it");
     }
     const auto seen =
@@ -130,8 +133,7 @@ Check judge_file_limit(const LimitFacts& limits) {
                                   limits.slots, needed);
     return !limits.files || *limits.files >= needed
                ? good("limits.files", seen)
-               : warned("limits.files", seen,
-                        "LimitNOFILE=65536: " + fmt::format(unit_fix, "reeve-worker"));
+               : warned("limits.files", seen, "LimitNOFILE=65536: " + std::string(unit_fix));
 }
 
 Check judge_time_limit(const LimitFacts& limits) {
@@ -145,8 +147,8 @@ Check judge_time_limit(const LimitFacts& limits) {
     return wrong.empty()
                ? good("limits.time", limits.of + " has no limit of processor time or file size")
                : failed("limits.time", fmt::format("{} {}", limits.of, fmt::join(wrong, ", ")),
-                        "LimitCPU=infinity, LimitFSIZE=infinity: " +
-                            fmt::format(unit_fix, "reeve-worker") + "; see ulimit -a");
+                        "LimitCPU=infinity, LimitFSIZE=infinity: " + std::string(unit_fix) +
+                            "; see ulimit -a");
 }
 
 Check judge_processes(const ProcessFacts& facts) {
@@ -164,7 +166,7 @@ Check judge_processes(const ProcessFacts& facts) {
 Check judge_cgroup(const ProcessFacts& facts) {
     const char* id = "limits.cgroup";
     if (facts.cgroup.empty()) {
-        return skipped(id, "no unified cgroup of a running worker to look at");
+        return skipped(id, "no unified control group of a running supervisor or worker to look at");
     }
     const auto needed = processes_of_a_daemon + processes_of_an_attempt * facts.slots;
     std::vector<std::string> tight;
@@ -182,7 +184,7 @@ Check judge_cgroup(const ProcessFacts& facts) {
                ? good(id,
                       facts.cgroup + " leaves room for " + std::to_string(facts.slots) + " slots")
                : warned(id, facts.cgroup + ": " + fmt::format("{}", fmt::join(tight, "; ")),
-                        fmt::format(unit_fix, "reeve-worker"));
+                        std::string(unit_fix));
 }
 
 Check judge_memory(const MemoryFacts& memory) {
@@ -255,6 +257,20 @@ Check judge_unit(const UnitFacts& unit) {
     return unit.enabled ? good(id, unit.file + ", enabled")
                         : warned(id, unit.file + " is not enabled: nothing starts it after a boot",
                                  "systemctl enable --now " + unit.name);
+}
+
+Check judge_supervisor_unit(const UnitFacts& worker, const UnitFacts& unit) {
+    const auto id = "units." + unit.name.substr(0, unit.name.find('.'));
+    if (!unit.booted) {
+        return skipped(id, "systemd does not run this machine");
+    }
+    if (!unit.wanted) {
+        return skipped(id, "no installed worker unit wants it: the worker starts its supervisor");
+    }
+    return unit.file.empty()
+               ? warned(id, worker.file + " wants " + unit.name + ", which is not installed",
+                        "install all units of one version")
+               : good(id, unit.file + ", started with " + worker.name);
 }
 
 }  // namespace reeve::doctor

@@ -49,7 +49,7 @@ Check judge_bell(const BellFacts& bell);
 Check judge_peers(const std::vector<std::pair<std::string, Status>>& peers, bool other_nodes);
 
 struct LimitFacts {
-    std::string of;                      // "nova.worker (pid 17)"
+    std::string of;                      // "the supervisor (process 17)"
     std::optional<std::uint64_t> files;  // nullopt: unlimited
     std::optional<std::uint64_t> cpu_s;  // nullopt: unlimited
     std::optional<std::uint64_t> file_bytes;
@@ -88,5 +88,7 @@ struct UnitFacts {
     bool wanted = true;  // this node runs such a daemon
 };
 Check judge_unit(const UnitFacts& unit);
+/// reeve-exec.service is started with the worker's unit where that one wants it, never enabled.
+Check judge_supervisor_unit(const UnitFacts& worker, const UnitFacts& unit);
 
 }  // namespace reeve::doctor

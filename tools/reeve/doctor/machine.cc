@@ -43,9 +43,13 @@ public:
         look_at_memory();
         findings_.add(judge_ntp(runtime::kernel_clock()));
         look_at_locale();
-        for (const auto role : {node::Role::worker, node::Role::coordinator}) {
-            findings_.add(judge_unit(unit_of(role)));
-        }
+        const auto worker = unit_of("reeve-worker", true);
+        findings_.add(judge_unit(worker));
+        findings_.add(judge_supervisor_unit(
+            worker, unit_of("reeve-exec",
+                            runtime::read_small_file(worker.file).find("reeve-exec.service") !=
+                                std::string::npos)));
+        findings_.add(judge_unit(unit_of("reeve-coordinator", config_.coordinator)));
     }
 
 private:
@@ -156,6 +160,7 @@ private:
         const auto peer = runtime::listener_of(config_.exec_socket(), runtime::SocketKind::packets);
         if (peer) {
             facts.peer = *peer;
+            supervisor_pid_ = peer->pid;
         } else {
             facts.error = peer.error().message;
         }
@@ -205,14 +210,17 @@ private:
         return parsed.ec == std::errc() ? std::optional(value) : std::nullopt;  // "max": none
     }
 
+    /// Of the supervisor, below which all jobs run; else of the worker, which would start it.
     void look_at_limits() {
-        const DaemonFacts* worker = subject_.daemons.empty() ? nullptr : &subject_.daemons.front();
-        const bool runs = worker != nullptr && worker->answers && worker->pid > 0;
-        const auto proc = runs ? fmt::format("/proc/{}", worker->pid) : "/proc/self";
+        const auto& worker = subject_.daemons.front();
+        const auto pid = supervisor_pid_ > 0 ? supervisor_pid_ : worker.pid;
+        const bool runs = pid > 0;
+        const auto proc = runs ? fmt::format("/proc/{}", pid) : "/proc/self";
         const auto limits = runtime::read_small_file(proc + "/limits");
         LimitFacts facts;
-        facts.of = runs ? fmt::format("{} (process {})", worker->writer, worker->pid)
-                        : "what is started from here";
+        facts.of = supervisor_pid_ > 0 ? fmt::format("the supervisor (process {})", pid)
+                   : runs              ? fmt::format("{} (process {})", worker.writer, pid)
+                                       : "what is started from here";
         facts.files = runtime::parse_limit(limits, "Max open files");
         facts.cpu_s = runtime::parse_limit(limits, "Max cpu time");
         facts.file_bytes = runtime::parse_limit(limits, "Max file size");
@@ -258,12 +266,12 @@ private:
         findings_.add(judge_locale(locales));
     }
 
-    UnitFacts unit_of(node::Role role) const {
+    static UnitFacts unit_of(const std::string& program, bool wanted) {
         UnitFacts out;
         std::error_code ignored;
-        out.name = program_of_role(role) + ".service";
+        out.name = program + ".service";
         out.booted = std::filesystem::exists("/run/systemd/system", ignored);
-        out.wanted = role == node::Role::worker || config_.coordinator;
+        out.wanted = wanted;
         for (const auto* place : {"/etc/systemd/system", "/usr/local/lib/systemd/system",
                                   "/usr/lib/systemd/system", "/lib/systemd/system"}) {
             const auto path = std::string(place) + "/" + out.name;
@@ -284,6 +292,7 @@ private:
     const daemon::FileConfig& config_;
     Findings& findings_;
     runtime::PosixFileSystem files_;
+    std::int64_t supervisor_pid_ = 0;
 };
 
 }  // namespace
