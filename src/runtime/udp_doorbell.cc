@@ -253,6 +253,15 @@ Result<std::unique_ptr<UdpDoorbell>> UdpDoorbell::open(const std::string& bind_a
     return std::unique_ptr<UdpDoorbell>(new UdpDoorbell(std::move(impl)));
 }
 
+Status UdpDoorbell::check_peer(const std::string& peer) {
+    TRY_ASSIGN(const auto address, parse_address(peer));
+    const UniqueFd fd(::socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd || ::connect(fd.get(), address.get(), address.size) != 0) {
+        return os_error(errno, "find a way to", peer);
+    }
+    return ok();
+}
+
 void UdpDoorbell::ring(ByteView message) {
     CHECK(message.size() <= max_message_bytes);
     for (const auto& peer : impl_->peers) {

@@ -22,6 +22,9 @@ public:
     /// Code::invalid for an address that cannot be understood, conflict when the port is taken.
     static Result<std::unique_ptr<UdpDoorbell>> open(const std::string& bind_address,
                                                      const std::vector<std::string>& peers);
+    /// Whether datagrams could leave this machine for `peer`; sends none. Code::invalid as above,
+    /// io when there is no route.
+    static Status check_peer(const std::string& peer);
     ~UdpDoorbell() override;
 
     void ring(ByteView message) override;
