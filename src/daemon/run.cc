@@ -28,6 +28,14 @@ constexpr int exit_conflict = 6;
 constexpr std::size_t request_limit_bytes = 64 * 1024 * 1024;
 constexpr seconds join_patience{5};
 
+/// The command line of a daemon.
+struct Options {
+    node::Role role = node::Role::worker;
+    std::string config = "/etc/reeve/reeve.toml";
+    std::string supervisor = "own";  // or "service"
+    bool become_supervisor = false;
+};
+
 class ProcHost final : public env::Host {
 public:
     explicit ProcHost(env::FileSystem& files, std::string directory)
@@ -58,6 +66,36 @@ struct Process {
     runtime::ThreadTasks tasks{telemetry};
 };
 
+/// The worker's end of its supervisor. Where a service manager keeps that, none is started here: it
+/// would live in the worker's own control group and sandbox, and hold the lock of the right one.
+std::unique_ptr<runtime::SupervisorClient> supervisor_of(const FileConfig& file,
+                                                         const Options& options) {
+    return std::make_unique<runtime::SupervisorClient>(
+        options.supervisor == "service" ? "" : runtime::self_exe_dir() + "/reeve-exec",
+        file.exec_state(), file.exec_socket(),
+        file.log_directory + "/" + file.node.v + ".exec.log");
+}
+
+/// Becomes the supervisor of this node: what reeve-exec.service runs, since only the configuration
+/// says where its files are.
+int become_supervisor(const FileConfig& file) {
+    runtime::PosixFileSystem files;
+    for (const auto& directory : {file.exec_state(), file.run}) {
+        if (auto made = files.make_dirs(directory); !made) {
+            return complain(made.error(), "check the permissions of state and run",
+                            exit_configuration);
+        }
+    }
+    std::vector<std::string> words{"--state",          file.exec_state(), "--socket",
+                                   file.exec_socket(), "--idle-exit",     "0"};
+    std::vector<char*> argv;
+    for (auto& word : words) {
+        argv.push_back(word.data());
+    }
+    return runtime::replace_process(runtime::self_exe_dir() + "/reeve-exec",
+                                    static_cast<int>(argv.size()), argv.data());
+}
+
 Result<std::unique_ptr<env::Doorbell>> open_doorbell(const FileConfig& file, node::Role role) {
     const auto& bind = role == node::Role::worker ? file.worker_bell : file.coordinator_bell;
     if (bind.empty()) {
@@ -67,8 +105,9 @@ Result<std::unique_ptr<env::Doorbell>> open_doorbell(const FileConfig& file, nod
     return std::unique_ptr<env::Doorbell>(std::move(bell));
 }
 
-int serve(Process& process, const FileConfig& file, node::Role role,
+int serve(Process& process, const FileConfig& file, const Options& options,
           runtime::SignalWaiter& signals) {
+    const auto role = options.role;
     const auto load = runtime::read_host_load();
     const auto config = node_config(file, role, load.cpus, load.memory_total_mb);
     const auto made = process.files.make_dirs(config.state_directory);
@@ -100,9 +139,7 @@ int serve(Process& process, const FileConfig& file, node::Role role,
     }
     std::unique_ptr<runtime::SupervisorClient> supervisor;
     if (role == node::Role::worker) {
-        supervisor = std::make_unique<runtime::SupervisorClient>(
-            runtime::self_exe_dir() + "/reeve-exec", file.exec_state(), file.exec_socket(),
-            file.log_directory + "/" + file.node.v + ".exec.log");
+        supervisor = supervisor_of(file, options);
     }
     share::DirShare share(process.files, file.nas, file.cluster, process.entropy, process.clock);
     ProcHost host(process.files, config.state_directory);
@@ -135,6 +172,25 @@ int serve(Process& process, const FileConfig& file, node::Role role,
     return status;
 }
 
+/// Describes the command line of a daemon to CLI11.
+void describe_options(CLI::App& app, Options& options) {
+    const bool worker = options.role == node::Role::worker;
+    app.add_option("--config", options.config, "configuration of this node")->capture_default_str();
+    if (worker) {
+        app.add_option("--supervisor", options.supervisor,
+                       "own: start reeve-exec when none answers; service: somebody else keeps it")
+            ->check(CLI::IsMember({"own", "service"}))
+            ->capture_default_str();
+        app.add_flag("--become-supervisor", options.become_supervisor,
+                     "be this node's reeve-exec, for a service manager to keep");
+    }
+    app.set_version_flag("--version", std::string("reeve ") + REEVE_VERSION);
+    app.footer(std::string("Example:\n  ") + (worker ? "reeve-worker" : "reeve-coordinator") +
+               " --config /etc/reeve/reeve.toml\nExit status: 0 stopped, 2 configuration, 6 "
+               "already running, "
+               "11 replaced by another writer of this node.");
+}
+
 }  // namespace
 
 int run_daemon(node::Role role, int argc, char** argv) {
@@ -142,29 +198,30 @@ int run_daemon(node::Role role, int argc, char** argv) {
     CLI::App app{
         worker ? "reeve-worker: claims and runs jobs on this node"
                : "reeve-coordinator: offers work and keeps the duties; work goes on without it"};
-    std::string path = "/etc/reeve/reeve.toml";
-    app.add_option("--config", path, "configuration of this node")->capture_default_str();
-    app.set_version_flag("--version", std::string("reeve ") + REEVE_VERSION);
-    app.footer(std::string("Example:\n  ") + (worker ? "reeve-worker" : "reeve-coordinator") +
-               " --config /etc/reeve/reeve.toml\nExit status: 0 stopped, 2 configuration, 6 "
-               "already running, "
-               "11 replaced by another writer of this node.");
+    Options options;
+    options.role = role;
+    describe_options(app, options);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : exit_configuration;
     }
-    runtime::SignalWaiter signals;
-    auto file = load_config(path);
+    auto file = load_config(options.config);
     if (!file) {
-        return complain(file.error(), "reeve config check --config " + path, exit_configuration);
+        return complain(file.error(), "reeve config check --config " + options.config,
+                        exit_configuration);
+    }
+    if (options.become_supervisor) {
+        return become_supervisor(*file);
     }
     if (!worker && !file->coordinator) {
-        return complain(Error{Code::invalid, path + ": this node is no candidate for coordinator"},
-                        "set coordinator = true in " + path, exit_configuration);
+        return complain(
+            Error{Code::invalid, options.config + ": this node is no candidate for coordinator"},
+            "set coordinator = true in " + options.config, exit_configuration);
     }
+    runtime::SignalWaiter signals;
     Process process;
-    return serve(process, *file, role, signals);
+    return serve(process, *file, options, signals);
 }
 
 }  // namespace reeve::daemon

@@ -76,6 +76,10 @@ Result<FileLock> lock_file(const std::string& path);
 
 /// The directory of the program that runs, without a slash at the end; empty if unknown.
 std::string self_exe_dir();
+/// Goes on as `user` and its groups, for good, when we are root and such a user exists; else does
+/// nothing. What root makes, a daemon that is not root could not change; on many shares root is
+/// nobody. Before threads start.
+Status leave_root_for(const std::string& user);
 bool is_terminal(int fd);
 /// Permission bits that new files never get, for example 0007. Once, before threads start.
 void set_file_creation_mask(unsigned mask);

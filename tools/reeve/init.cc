@@ -162,6 +162,12 @@ int init(Context& context, InitOptions o) {
         fmt::print("{}", configuration(o, places));
         return exit_done;
     }
+    if (o.directory.empty()) {  // an installed system, whose daemons run as this user
+        if (auto left = runtime::leave_root_for("reeve"); !left) {
+            return context.fail(left.error(),
+                                "run it as that user: runuser -u reeve -- reeve init");
+        }
+    }
     bool created = false;
     if (auto made = make_node(o, places, created); !made) {
         return context.fail(made.error(), "choose another place: reeve init --dir DIR ...");
