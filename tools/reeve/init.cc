@@ -181,12 +181,17 @@ int init(Context& context, InitOptions o) {
                        {"created_cluster", created}});
         return exit_done;
     }
-    const std::string option = o.directory.empty() ? "" : " --config " + config;
+    // Units start an installed worker; without systemd, and for a directory of one's own: a shell.
+    const bool installed = o.directory.empty();
+    const std::string option = installed ? "" : " --config " + config;
     fmt::print(
-        "{} {} at {}\nnode {} is configured in {}\n\nnext:\n  reeve-worker{} &\n  reeve{} submit "
+        "{} {} at {}\nnode {} is configured in {}\n\nnext:\n  {}\n  reeve{} submit "
         "--wait -- /bin/echo hello\n"
         "  reeve{} status\n",
-        created ? "made cluster" : "joined cluster", o.name, places.nas, o.node, config, option,
+        created ? "made cluster" : "joined cluster", o.name, places.nas, o.node, config,
+        installed
+            ? "systemctl enable --now reeve-worker      (or: runuser -u reeve -- reeve-worker &)"
+            : "reeve-worker" + option + " &",
         option, option);
     return exit_done;
 }
