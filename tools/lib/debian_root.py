@@ -53,11 +53,13 @@ class Container:
         self.process = subprocess.Popen(
             ["unshare", *NAMESPACES, "--fork", "--kill-child", sys.executable, __file__, str(self.root), init],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, preexec_fn=self._enter_groups)
-        self.first = wait_for(self._first_process, 20, "the container has a first process")
-        if init == "systemd":
-            wait_for(self._booted, 60, "systemd as PID 1 is up")
-        else:
-            wait_for(lambda: self.run("true", status=None) == "", 20, "the container answers")
+        try:
+            self.first = wait_for(self._first_process, 20, "the container has a first process")
+            if init == "systemd":
+                wait_for(self._booted, 60, "systemd as PID 1 is up (or leave it out: --without-systemd)")
+        except Failure:
+            self.close()
+            raise
 
     def _first_process(self):
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -101,7 +103,6 @@ class Container:
     def wait_end(self, seconds):
         """Until the system has gone down by itself."""
         wait_for(lambda: self.process.poll() is not None, seconds, "the system is down")
-        self.close()
 
     def close(self):
         self.process.send_signal(signal.SIGKILL)

@@ -134,6 +134,9 @@ Status make_node(const InitOptions& o, const Places& places, bool& created) {
     for (const auto& directory : {places.config, places.state, places.run}) {
         TRY(files.make_dirs(directory));
     }
+    if (o.directory.empty()) {
+        runtime::set_file_creation_mask(0027);  // and reads, but does not write, what is configured
+    }
     const std::string pinned = fmt::format(
         "# Which cluster this machine belongs to. What lies on the share is checked against it.\n"
         "id   = \"{}\"\nname = \"{}\"\n",
@@ -164,9 +167,9 @@ int init(Context& context, InitOptions o) {
     }
     if (o.directory.empty()) {  // an installed system, whose daemons run as this user
         if (auto left = runtime::leave_root_for("reeve"); !left) {
-            return context.fail(left.error(),
-                                "run it as that user: runuser -u reeve -- reeve init");
+            return context.fail(left.error(), "as root: runuser -u reeve -- reeve init ...");
         }
+        runtime::set_file_creation_mask(0007);  // the group shares what the cluster has
     }
     bool created = false;
     if (auto made = make_node(o, places, created); !made) {
