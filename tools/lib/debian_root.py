@@ -97,6 +97,11 @@ class Container:
         return subprocess.Popen(self.command(*words), env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=self.log,
                                 stderr=self.log)
 
+    def host_python(self, script, *words):
+        """A program of this machine that sees the container's mounts, below its root's path here."""
+        return subprocess.Popen(["nsenter", "--target", str(self.first), "--mount", sys.executable, "-c", script,
+                                 *map(str, words)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+
     def install(self, *packages):
         return self.run("apt-get", "install", "-y", "-q", "--no-install-recommends", *packages, timeout=900)
 

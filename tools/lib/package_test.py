@@ -31,6 +31,17 @@ grep -q reeve-exec.service /proc/self/cgroup || exit 11
 touch "$(pwd)/here" /tmp/x /var/lib/reeve/share/results/x && rm /var/lib/reeve/share/results/x || exit 14"""
 
 
+# Mounts a FUSE file system at argv[1] and answers nothing, so that whoever looks into it hangs.
+UNSERVED = """import ctypes, os, signal, sys
+fd = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.mount(b"unserved", sys.argv[1].encode(), b"fuse", 0, options) != 0:
+    sys.exit(os.strerror(ctypes.get_errno()))
+signal.pause()
+"""
+
+
 def check(holds, what):
     if not holds:
         raise Failure(what)
@@ -95,9 +106,9 @@ class Installed:
     def put(self, package):
         return self.container.install(f"/root/{package.name}")
 
-    def submit(self, script):
-        said = self.run("reeve", "submit", "--json", "--timeout", "600", "--", "/bin/sh", "-c", script)
-        return json.loads(said)["jobs"][0]["job"]
+    def submit(self, script, status=0):
+        said = self.run("reeve", "submit", "--json", "--timeout", "600", "--", "/bin/sh", "-c", script, status=status)
+        return json.loads(said[said.index("{"):])["jobs"][0]["job"]
 
     def job(self, job):
         return json.loads(self.run("reeve", "job", "show", job, "--json"))
@@ -152,12 +163,22 @@ class Installed:
         check("reeve" not in self.run("cat", "/etc/passwd", "/etc/group"), "what it says removes the rest")
 
 
+def number_taken(installed, package):
+    """The number of the user belongs to another: the package is not configured, and says what to do."""
+    installed.run("useradd", "--uid", "645", "--user-group", "other")
+    said = installed.run("apt-get", "install", "-y", "-q", "--no-install-recommends", f"/root/{package.name}",
+                         status=100, timeout=900)
+    check("belongs to other already" in said and "groupadd --system" in said, "number taken: refused, with a way out")
+    installed.run("userdel", "other")
+    installed.run("dpkg", "--configure", "reeve")
+
+
 def foreground(installed):
     """No systemd runs: whoever keeps the worker is somebody else."""
     container, (first, second) = installed.container, installed.packages
     installed.run("apt-get", "update", "-q")
     container.install("procps")
-    installed.put(first)
+    number_taken(installed, first)
     installed.check_files()
     installed.run("reeve", "init", "--single", "--node", "nova")
     modes = installed.run("stat", "-c", "%a %U:%G", "/var/lib/reeve/share/queue/incoming", "/etc/reeve/reeve.toml")
@@ -235,6 +256,28 @@ def stop_and_kill(installed):
     wait_for(installed.supervisor, 30, "the killed supervisor is restarted")
 
 
+def hung_share(installed):
+    """The share hangs (a file system that nobody serves): all units are started again, and a job runs."""
+    share = installed.container.root / "var/lib/reeve/share"
+    server = installed.container.host_python(UNSERVED, share)
+    try:
+        wait_for(lambda: "unserved" in installed.run("cat", "/proc/mounts"), 20, "the share is replaced")
+        installed.run("timeout", "--signal=KILL", "3", "stat", "/var/lib/reeve/share/x", status=-9)
+        installed.run("systemctl", "restart", *UNITS, timeout=120)
+        check(all(show(installed, unit, "ActiveState") == "active" for unit in UNITS), "started with a hung share")
+        job = installed.submit("echo alone", status=3)  # taken, not yet shared
+        wait_for(lambda: installed.run("reeve", "job", "logs", job, status=None) == "alone\n", 30, "a job runs alone")
+        check(True, "with a hung share a job runs")
+    finally:
+        server.kill()
+        server.wait()
+    installed.run("umount", "--lazy", "/var/lib/reeve/share")
+    installed.run("systemctl", "restart", *UNITS, timeout=120)
+    wait_for(lambda: "share ok" in installed.run("reeve", "status", status=None), 60, "the share is back")
+    installed.wait_state(job, "succeeded")
+    check(True, "the share is back: the job is told to the others")
+
+
 def go_down(installed):
     """With a job running; returns the job."""
     job = installed.long_job()
@@ -259,6 +302,7 @@ def with_systemd(root, packages):
     try:
         installed = Installed(container, packages)
         under_systemd(installed)
+        hung_share(installed)
         job = go_down(installed)
     finally:
         container.close()
