@@ -251,8 +251,9 @@ Result<FileConfig> load_config(const std::string& path) {
     out.log_directory = beside(path, reader.text("logs", out.state));
     out.coordinator = reader.boolean("coordinator", false);
     const auto cluster = beside(path, reader.text("cluster", "cluster.toml"));
-    out.key_file = beside(path, reader.text("key", "node.key"));
-    out.certificate_file = beside(path, reader.text("certificate", "node.cert"));
+    // Beside the state, which the daemon may write: it takes its certificate, and changes its key.
+    out.key_file = beside(path, reader.text("key", out.state + "/node.key"));
+    out.certificate_file = beside(path, reader.text("certificate", out.state + "/node.cert"));
     if (!valid_node_name(out.node.v) && table.contains("node")) {
         reader.refuse("node", "a letter, then letters, digits and '-', at most 32, lower case");
     }

@@ -35,6 +35,16 @@ constexpr seconds admission_look{2};
 constexpr milliseconds signal_slice{200};
 constexpr std::size_t max_host_bytes = 63;
 
+/// The command line of a daemon.
+struct Options {
+    node::Role role = node::Role::worker;
+    std::string config = "/etc/reeve/reeve.toml";
+    std::string supervisor = "own";  // or "service"
+    bool become_supervisor = false;
+    std::string check_only;  // "rows" or "all": read the stored view, and end
+    std::int64_t check_interval = view_check_interval.count();  // seconds
+};
+
 class ProcHost final : public env::Host {
 public:
     explicit ProcHost(env::FileSystem& files, std::string directory)
@@ -64,6 +74,36 @@ struct Process {
     runtime::OsEntropy entropy;
     runtime::ThreadTasks tasks{telemetry};
 };
+
+/// The worker's end of its supervisor. Where a service manager keeps that, none is started here: it
+/// would live in the worker's own control group and sandbox, and hold the lock of the right one.
+std::unique_ptr<runtime::SupervisorClient> supervisor_of(const FileConfig& file,
+                                                         const Options& options) {
+    return std::make_unique<runtime::SupervisorClient>(
+        options.supervisor == "service" ? "" : runtime::self_exe_dir() + "/reeve-exec",
+        file.exec_state(), file.exec_socket(),
+        file.log_directory + "/" + file.node.v + ".exec.log");
+}
+
+/// Becomes the supervisor of this node: what reeve-exec.service runs, since only the configuration
+/// says where its files are.
+int become_supervisor(const FileConfig& file) {
+    runtime::PosixFileSystem files;
+    for (const auto& directory : {file.exec_state(), file.run}) {
+        if (auto made = files.make_dirs(directory); !made) {
+            return complain(made.error(), "check the permissions of state and run",
+                            exit_configuration);
+        }
+    }
+    std::vector<std::string> words{"--state",          file.exec_state(), "--socket",
+                                   file.exec_socket(), "--idle-exit",     "0"};
+    std::vector<char*> argv;
+    for (auto& word : words) {
+        argv.push_back(word.data());
+    }
+    return runtime::replace_process(runtime::self_exe_dir() + "/reeve-exec",
+                                    static_cast<int>(argv.size()), argv.data());
+}
 
 Result<std::unique_ptr<env::Doorbell>> open_doorbell(const FileConfig& file, node::Role role) {
     const auto& bind = role == node::Role::worker ? file.worker_bell : file.coordinator_bell;
@@ -173,8 +213,9 @@ int cannot_begin(const Error& error) {
                     node::exit_replaced);
 }
 
-int serve(Process& process, const FileConfig& file, node::Role role, seconds check_interval,
+int serve(Process& process, const FileConfig& file, const Options& options,
           runtime::SignalWaiter& signals) {
+    const auto role = options.role;
     const auto load = runtime::read_host_load();
     auto config = node_config(file, role, load.cpus, load.memory_total_mb);
     const auto made = process.files.make_dirs(config.state_directory);
@@ -219,9 +260,7 @@ int serve(Process& process, const FileConfig& file, node::Role role, seconds che
     }
     std::unique_ptr<runtime::SupervisorClient> supervisor;
     if (role == node::Role::worker) {
-        supervisor = std::make_unique<runtime::SupervisorClient>(
-            runtime::self_exe_dir() + "/reeve-exec", file.exec_state(), file.exec_socket(),
-            file.log_directory + "/" + file.node.v + ".exec.log");
+        supervisor = supervisor_of(file, options);
     }
     share::DirShare share(process.files, file.nas, config.trust, process.entropy, process.clock);
     ProcHost host(process.files, config.state_directory);
@@ -235,12 +274,37 @@ int serve(Process& process, const FileConfig& file, node::Role role, seconds che
                           config.writer.v + " incarnation " +
                               std::to_string((*node)->incarnation().v) + " is running");
     runtime::sd_notify("READY=1");
-    const int status = attend(**node, ViewWatch(env, file, role, check_interval), signals);
+    const int status = attend(**node, ViewWatch(env, file, role, seconds(options.check_interval)), signals);
     if (!process.tasks.join_all(join_patience)) {
         // A task hangs on the share. What is local is synced: leave it behind.
         runtime::exit_now(status);
     }
     return status;
+}
+
+/// Describes the command line of a daemon to CLI11.
+void describe_options(CLI::App& app, Options& options) {
+    const bool worker = options.role == node::Role::worker;
+    app.add_option("--config", options.config, "configuration of this node")->capture_default_str();
+    if (worker) {
+        app.add_option("--supervisor", options.supervisor,
+                       "own: start reeve-exec when none answers; service: somebody else keeps it")
+            ->check(CLI::IsMember({"own", "service"}))
+            ->capture_default_str();
+        app.add_flag("--become-supervisor", options.become_supervisor,
+                     "be this node's reeve-exec, for a service manager to keep");
+    }
+    app.add_option("--check-view", options.check_only, "read the stored view whole, and end")
+        ->check(CLI::IsMember({"rows", "all"}))
+        ->group("");
+    app.add_option("--check-view-every", options.check_interval, "seconds")
+        ->check(CLI::Range(1, 365 * 86'400))
+        ->group("");
+    app.set_version_flag("--version", std::string("reeve ") + REEVE_VERSION);
+    app.footer(std::string("Example:\n  ") + (worker ? "reeve-worker" : "reeve-coordinator") +
+               " --config /etc/reeve/reeve.toml\nExit status: 0 stopped, 2 configuration, 6 "
+               "already running, "
+               "11 replaced by another writer of this node.");
 }
 
 }  // namespace
@@ -250,40 +314,34 @@ int run_daemon(node::Role role, int argc, char** argv) {
     CLI::App app{
         worker ? "reeve-worker: claims and runs jobs on this node"
                : "reeve-coordinator: offers work and keeps the duties; work goes on without it"};
-    std::string path = "/etc/reeve/reeve.toml";
-    app.add_option("--config", path, "configuration of this node")->capture_default_str();
-    std::string check_only;
-    auto check_interval = view_check_interval.count();
-    app.add_option("--check-view", check_only, "read the stored view whole, and end")
-        ->check(CLI::IsMember({"rows", "all"}))
-        ->group("");
-    app.add_option("--check-view-every", check_interval, "seconds")
-        ->check(CLI::Range(1, 365 * 86'400))
-        ->group("");
-    app.set_version_flag("--version", std::string("reeve ") + REEVE_VERSION);
-    app.footer(std::string("Example:\n  ") + (worker ? "reeve-worker" : "reeve-coordinator") +
-               " --config /etc/reeve/reeve.toml\nExit status: 0 stopped, 2 configuration, 6 "
-               "already running, "
-               "11 replaced by another writer of this node.");
+    Options options;
+    options.role = role;
+    describe_options(app, options);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : exit_configuration;
     }
-    runtime::SignalWaiter signals;
-    auto file = load_config(path);
+    auto file = load_config(options.config);
     if (!file) {
-        return complain(file.error(), "reeve config check --config " + path, exit_configuration);
+        return complain(file.error(), "reeve config check --config " + options.config,
+                        exit_configuration);
+    }
+    if (options.become_supervisor) {
+        return become_supervisor(*file);
     }
     if (!worker && !file->coordinator) {
-        return complain(Error{Code::invalid, path + ": this node is no candidate for coordinator"},
-                        "set coordinator = true in " + path, exit_configuration);
+        return complain(
+            Error{Code::invalid, options.config + ": this node is no candidate for coordinator"},
+            "set coordinator = true in " + options.config, exit_configuration);
     }
-    if (!check_only.empty()) {
-        return check_view(*file, role, check_only == "rows" ? ViewCheck::rows : ViewCheck::all);
+    if (!options.check_only.empty()) {
+        return check_view(*file, role,
+                          options.check_only == "rows" ? ViewCheck::rows : ViewCheck::all);
     }
+    runtime::SignalWaiter signals;
     Process process;
-    return serve(process, *file, role, seconds(check_interval), signals);
+    return serve(process, *file, options, signals);
 }
 
 }  // namespace reeve::daemon

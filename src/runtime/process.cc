@@ -5,8 +5,10 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <grp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/file.h>
@@ -358,6 +360,22 @@ std::string self_exe_dir() {
     const std::string_view full(path.data(), n > 0 ? static_cast<std::size_t>(n) : 0);
     const auto slash = full.rfind('/');
     return slash == std::string_view::npos ? "" : std::string(full.substr(0, slash));
+}
+
+Status leave_root_for(const std::string& user) {
+    if (::geteuid() != 0) {
+        return ok();
+    }
+    errno = 0;
+    const auto* entry = ::getpwnam(user.c_str());
+    if (entry == nullptr) {
+        return errno == 0 || errno == ENOENT ? ok() : os_error(errno, "look up user", user);
+    }
+    if (::initgroups(user.c_str(), entry->pw_gid) != 0 || ::setgid(entry->pw_gid) != 0 ||
+        ::setuid(entry->pw_uid) != 0) {
+        return os_error(errno, "become user", user);
+    }
+    return ok();
 }
 
 bool is_terminal(int fd) { return ::isatty(fd) == 1; }

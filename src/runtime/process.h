@@ -115,6 +115,10 @@ Status write_secret(const std::string& path, ByteView bytes);
 
 /// The directory of the program that runs, without a slash at the end; empty if unknown.
 std::string self_exe_dir();
+/// Goes on as `user` and its groups, for good, when we are root and such a user exists; else does
+/// nothing. What root makes, a daemon that is not root could not change; on many shares root is
+/// nobody. Before threads start.
+Status leave_root_for(const std::string& user);
 bool is_terminal(int fd);
 /// The number of this process.
 int process_id();

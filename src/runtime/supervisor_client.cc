@@ -178,7 +178,7 @@ private:
 
 SupervisorClient::SupervisorClient(std::string program_path, std::string state_dir,
                                    std::string socket_path, std::string log_path)
-    : program_path_(absolute(std::move(program_path))),
+    : program_path_(program_path.empty() ? "" : absolute(std::move(program_path))),
       state_dir_(absolute(std::move(state_dir))),
       socket_path_(absolute(std::move(socket_path))),
       log_path_(absolute(std::move(log_path))),
@@ -248,9 +248,12 @@ Status SupervisorClient::connect(std::uint64_t last_recorded) {
         }
         if (now() >= end) {
             return Error{Code::unavailable,
-                         "no supervisor: " + dialed.error().message + "; see " + log_path_};
+                         "no supervisor: " + dialed.error().message +
+                             (program_path_.empty() ? "; fix: systemctl start reeve-exec"
+                                                    : "; see " + log_path_)};
         }
-        if (dialed.error().code == Code::not_found && now() >= launch_at) {
+        if (!program_path_.empty() && dialed.error().code == Code::not_found &&
+            now() >= launch_at) {
             // A second one beside one that is just beginning, or ending, finds the lock and leaves.
             TRY(launch());
             launch_at = now() + relaunch_after;

@@ -1,6 +1,6 @@
 #pragma once
 
-// The worker's end of the supervisor reeve-exec: dials it, starts it when none answers.
+// The worker's end of the supervisor reeve-exec: dials it, starts it when none answers (if it may).
 //
 // Threads: one calls connect() and next(), any call the rest. Owns its connection only: the
 // supervisor that it started is detached and outlives it, which is its purpose. Requests that the
@@ -22,7 +22,8 @@ namespace reeve::runtime {
 class SupervisorClient final : public env::Supervisor {
 public:
     /// `program_path` is started as `program --state state_dir --socket socket_path`, with its
-    /// output appended to `log_path`. Directories that are missing are made.
+    /// output appended to `log_path`. Directories that are missing are made. An empty path starts
+    /// nothing: a service manager keeps the supervisor, and the client waits for it.
     SupervisorClient(std::string program_path, std::string state_dir, std::string socket_path,
                      std::string log_path);
     SupervisorClient(const SupervisorClient&) = delete;

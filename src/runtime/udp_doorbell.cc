@@ -191,6 +191,13 @@ Result<UniqueFd> bound_socket(const Address& address, const std::string& text) {
         ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) != 0) {
         return os_error(errno, "admit IPv4 at", text);
     }
+    // An address that the machine does not have yet: at boot, with its network away, the daemon
+    // starts all the same, and the bell is heard when the address comes. A kernel that refuses is
+    // no reason not to try.
+    const int on = 1;
+    const bool v6 = address.family() == AF_INET6;
+    static_cast<void>(::setsockopt(fd.get(), v6 ? IPPROTO_IPV6 : IPPROTO_IP,
+                                   v6 ? IPV6_FREEBIND : IP_FREEBIND, &on, sizeof on));
     if (::bind(fd.get(), address.get(), address.size) != 0) {
         return os_error(errno, "bind the doorbell to", text);
     }

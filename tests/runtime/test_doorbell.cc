@@ -46,6 +46,13 @@ TEST(Doorbell, ADualStackBellHearsIPv4) {
     EXPECT_TRUE(a->next(in(seconds(20))));
 }
 
+TEST(Doorbell, AnAddressThatIsNotThereYetIsNoError) {
+    const auto early = bell("192.0.2.1:0");  // of no machine: RFC 5737
+    EXPECT_NE(early->port(), 0);
+    early->ring(as_bytes("x"));
+    EXPECT_FALSE(early->next(in(milliseconds(5))));
+}
+
 TEST(Doorbell, AFloodIsDroppedAndCounted) {
     const auto a = bell("127.0.0.1:0");
     const auto ringer = bell("127.0.0.1:0", {at(*a)});

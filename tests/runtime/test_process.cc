@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -62,6 +63,23 @@ TEST(Process, TheHostTellsOfItself) {
     EXPECT_FALSE(is_executable(self_exe_dir()));
     EXPECT_FALSE(is_executable("/etc/passwd"));
     EXPECT_FALSE(is_terminal(-1));
+}
+
+TEST(Process, RootIsLeftForGood) {
+    EXPECT_TRUE(leave_root_for("no-such-user-here"));
+    if (::geteuid() != 0) {
+        GTEST_SKIP() << "only root can become somebody else";
+    }
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const bool left = leave_root_for("nobody").has_value() && ::geteuid() != 0 &&
+                          ::getuid() == ::geteuid() && ::getgid() != 0 && ::setuid(0) != 0;
+        ::_exit(left ? 0 : 1);
+    }
+    int status = -1;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    EXPECT_EQ(::geteuid(), 0u);
 }
 
 TEST(Process, ALockIsHeldUntilItGoes) {

@@ -126,6 +126,30 @@ Status write_new(env::FileSystem& files, const std::string& path, const std::str
     return files.replace_file(path, as_bytes(text), true);
 }
 
+/// Of an installed system the daemons' group reads, but does not write, what is configured.
+void guard_configuration(const InitOptions& o) {
+    if (o.directory.empty()) {
+        runtime::set_file_creation_mask(0027);
+    }
+}
+
+/// An installed system's daemons run as a user of their own, who is to own what is made here.
+Status become_user(const InitOptions& o) {
+    if (!o.directory.empty()) {
+        return ok();
+    }
+    TRY(runtime::leave_root_for("reeve"));
+    runtime::set_file_creation_mask(0007);  // the group shares what the cluster has
+    return ok();
+}
+
+/// How a worker is started here.
+std::string start_line(const InitOptions& o, const std::string& option) {
+    return o.directory.empty()
+               ? "systemctl enable --now reeve-worker      (or: runuser -u reeve -- reeve-worker &)"
+               : "reeve-worker" + option + " &";
+}
+
 std::uint32_t roles_of(const InitOptions& o) {
     return eventlog::worker_role | (o.coordinator ? eventlog::coordinator_role : 0U);
 }
@@ -133,7 +157,7 @@ std::uint32_t roles_of(const InitOptions& o) {
 /// A new key of this node, in its file.
 Result<PrivateKey> make_node_key(const Places& places) {
     auto key = new_key();
-    TRY(runtime::write_secret(places.config + "/node.key", as_bytes(key.to_pem())));
+    TRY(runtime::write_secret(places.state + "/node.key", as_bytes(key.to_pem())));
     return key;
 }
 
@@ -154,8 +178,8 @@ Status write_configuration(env::FileSystem& files, const InitOptions& o, const P
 }
 
 Status make_directories(env::FileSystem& files, const Places& places) {
-    for (const auto& name : {"reeve.toml", "cluster.toml", "node.key", "node.cert"}) {
-        const auto path = places.config + "/" + name;
+    for (const auto& path : {places.config + "/reeve.toml", places.config + "/cluster.toml",
+                             places.state + "/node.key", places.state + "/node.cert"}) {
         if (files.info(path)) {
             return Error{Code::conflict, path + " exists already; nothing was changed"};
         }
@@ -184,11 +208,12 @@ Result<Cluster> make_cluster(const InitOptions& o, const Places& places) {
     const auto certificate = eventlog::issue(
         {cluster.id, NodeId(o.node), roles_of(o), 1, wall_now_ms(), key.public_key(), {}, {}},
         operator_key);
-    TRY(files.replace_file(places.config + "/node.cert",
-                           as_bytes(eventlog::certificate_text(certificate)), true));
     TRY(files.make_dirs(places.nas));
     TRY(share::DirShare::create(files, places.nas, cluster.id, o.name, cluster.operators));
     TRY(share::put_certificate(files, places.nas, certificate));
+    guard_configuration(o);
+    TRY(files.replace_file(places.state + "/node.cert",
+                           as_bytes(eventlog::certificate_text(certificate)), true));
     TRY(write_configuration(files, o, places, cluster));
     return cluster;
 }
@@ -213,6 +238,7 @@ Result<PublicKey> join_cluster(const InitOptions& o, const Places& places, Clust
     const share::JoinRequest request{cluster.id,       NodeId(o.node),       roles_of(o),
                                      key.public_key(), runtime::host_name(), wall_now_ms()};
     TRY(share::put_request(files, places.nas, request, key));
+    guard_configuration(o);
     TRY(write_configuration(files, o, places, cluster));
     return key.public_key();
 }
@@ -248,6 +274,9 @@ int init(Context& context, InitOptions o) {
         fmt::print("{}", configuration(o, places));
         return exit_done;
     }
+    if (auto became = become_user(o); !became) {
+        return context.fail(became.error(), "as root: runuser -u reeve -- reeve ...");
+    }
     const auto cluster = make_cluster(o, places);
     if (!cluster) {
         return context.fail(cluster.error(),
@@ -268,10 +297,10 @@ int init(Context& context, InitOptions o) {
     const std::string option = config_option(o, places);
     fmt::print(
         "made cluster {} at {}\nnode {} is configured in {}\nthe operator's key is {}: keep a copy "
-        "elsewhere, whoever has it admits machines\n\nnext:\n  reeve-worker{} &\n"
+        "elsewhere, whoever has it admits machines\n\nnext:\n  {}\n"
         "  reeve{} submit --wait -- /bin/echo hello\n  reeve{} status\n",
-        o.name, places.nas, o.node, config, places.config + "/operator.key", option, option,
-        option);
+        o.name, places.nas, o.node, config, places.config + "/operator.key", start_line(o, option),
+        option, option);
     if (!o.single) {
         fmt::print("on each other machine:\n  reeve join --cluster {} {}\n", places.nas, code);
     }
@@ -302,6 +331,9 @@ int join(Context& context, InitOptions o) {
         fmt::print("{}", configuration(o, places));
         return exit_done;
     }
+    if (auto became = become_user(o); !became) {
+        return context.fail(became.error(), "as root: runuser -u reeve -- reeve ...");
+    }
     Cluster cluster;
     const auto key = join_cluster(o, places, cluster);
     if (!key) {
@@ -317,8 +349,9 @@ int join(Context& context, InitOptions o) {
     } else {
         fmt::print(
             "node {} asks to join cluster {}; its key is\n  {}\nit is configured in {}\n\nnext, "
-            "where the operator's key is:\n  reeve node admit {}\nand here:\n  reeve-worker{} &\n",
-            o.node, cluster.name, fingerprint(*key), config, o.node, config_option(o, places));
+            "where the operator's key is:\n  reeve node admit {}\nand here:\n  {}\n",
+            o.node, cluster.name, fingerprint(*key), config, o.node,
+            start_line(o, config_option(o, places)));
         std::fflush(stdout);
     }
     if (o.wait_s > 0 && !wait_for_certificate(config, o.wait_s)) {

@@ -82,6 +82,9 @@ bool confirmed(const Context& context, const Admission& admission) {
 }
 
 int admit(Context& context, const std::string& name, const std::string& key_path) {
+    if (auto became = become_operator(context); !became) {
+        return context.fail(became.error(), "run it as the daemons' user");
+    }
     auto file = context.config();
     if (!file) {
         return context.fail(file.error(), "reeve config check");
@@ -311,6 +314,9 @@ Status ask_for_next_key(env::FileSystem& files, const daemon::FileConfig& config
 }
 
 int key_rotate(Context& context) {
+    if (auto became = become_operator(context); !became) {
+        return context.fail(became.error(), "run it as the daemons' user");
+    }
     auto file = context.config();
     if (!file) {
         return context.fail(file.error(), "reeve config check");

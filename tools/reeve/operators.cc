@@ -5,6 +5,7 @@
 #include "daemon/identity.h"
 #include "events/codec.h"
 #include "runtime/posix_file_system.h"
+#include "runtime/process.h"
 
 namespace reeve::cli {
 
@@ -24,6 +25,16 @@ Result<PrivateKey> operator_key(const daemon::FileConfig& config, const std::str
         return Error{Code::denied, path + " is not the key of an operator that cluster.toml pins"};
     }
     return key;
+}
+
+Status become_operator(const Context& context) {
+    const Options as_installed;
+    if (context.options.config != as_installed.config) {
+        return ok();
+    }
+    TRY(runtime::leave_root_for("reeve"));
+    runtime::set_file_creation_mask(0007);
+    return ok();
 }
 
 int send_signed(Context& context, const events::Payload& word) {
