@@ -90,10 +90,13 @@ int Loop::run() {
 
 void Loop::turn() {
     const MonoTime deadline = dirty_ ? env_.clock.mono_now() : next_wake();
+    // Mail that lies there came since the turn before began.
+    const MonoTime due = links_.inbox.size() > 0 ? now_ : deadline;
     auto messages = links_.inbox.take_all(deadline);
     dirty_ = false;
     now_ = env_.clock.mono_now();
     wall_ = env_.clock.wall_now();
+    clock_.tick(wall_, now_);
     if (in_trouble_ && now_ >= try_again_) {
         leave_trouble();
     }
@@ -124,8 +127,9 @@ void Loop::turn() {
         show_life();
     }
     answer_shared();
-    env_.telemetry.observe("reeve_loop_turn_ms",
-                           static_cast<double>((env_.clock.mono_now() - now_).count()) / 1e6);
+    const MonoTime ended = env_.clock.mono_now();
+    turn_times_.turn(due, now_, ended);
+    env_.telemetry.observe("reeve_loop_turn_ms", static_cast<double>((ended - now_).count()) / 1e6);
 }
 
 MonoTime Loop::next_wake() const {
@@ -165,6 +169,9 @@ void Loop::handle(LoopMessage message) {
             loop.shared_seq_ = m.slot.last_seq;
             loop.last_push_ = m.at;
             loop.push_ok_ = true;
+            if (m.clock) {
+                loop.compare_clock(*m.clock);
+            }
         }
         void operator()(ClaimAnswer& m) { loop.on_claim(m); }
         void operator()(OwnClaims& m) { loop.on_own_claims(m); }
@@ -222,9 +229,7 @@ Status Loop::catch_up_own_log() {
         TRY_ASSIGN(const auto applied, projection_.apply(std::span(&input, 1)));
         note_changed(applied);
     }
-    auto view = snapshot();
-    nodes_ = view.nodes();
-    switches_ = view.switches();
+    note_nodes();
     return ok();
 }
 
@@ -304,9 +309,14 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
             for (const auto& one : batches) {
                 inputs.push_back({writer, one.position_after, one.events});
             }
-            TRY_ASSIGN(const auto applied, projection_.apply(inputs));
-            note_changed(applied);
-            adopt_late(applied.changed);
+            const auto applied = projection_.apply(inputs);
+            if (!applied && applied.error().code == Code::io) {
+                view_failed(applied.error());  // no fault of the log
+                return ok();
+            }
+            TRY(applied);
+            note_changed(*applied);
+            adopt_late(applied->changed);
             batches.clear();
             held = 0;
         }
@@ -314,12 +324,20 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
     return ok();
 }
 
+void Loop::note_nodes() {
+    auto view = snapshot();
+    nodes_ = view.nodes();
+    switches_ = view.switches();
+    health_of_.clear();
+    for (const auto& [node, row] : view.health()) {
+        health_of_.emplace(node, row.health.state);
+    }
+}
+
 void Loop::note_changed(const projection::Applied& applied) {
     changed_.insert(applied.changed.begin(), applied.changed.end());
     if (applied.nodes_changed) {
-        auto view = snapshot();
-        nodes_ = view.nodes();
-        switches_ = view.switches();
+        note_nodes();
     }
     for (const auto& job : applied.changed) {
         unfit_.erase(job);  // another document may stand for it now

@@ -139,7 +139,7 @@ private:
 
 struct Applied {
     std::set<JobId> changed;     // rows that changed
-    bool nodes_changed = false;  // nodes or switches
+    bool nodes_changed = false;  // nodes, switches, or what a node says of its state
     std::size_t events = 0;
 };
 

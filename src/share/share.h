@@ -47,6 +47,9 @@ public:
                               std::size_t limit) = 0;
     /// Writes the next of the two slots of the writer's HEAD file, in place, and syncs.
     virtual Status declare(const eventlog::HeadSlot& slot) = 0;
+    /// The time that the share itself gave to the HEAD file when it was last written: its clock,
+    /// the one that all machines can see.
+    virtual Result<WallTime> declared_at(const WriterId& writer, Incarnation incarnation) = 0;
     /// The greatest valid slot over the writer's HEAD files; nullopt when there is none.
     virtual Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) = 0;
     /// Writers that have a directory, sorted; names that are no writer names are skipped.

@@ -39,6 +39,7 @@ public:
     Result<Bytes> get(const WriterId& writer, const std::string& segment_file, Offset at,
                       std::size_t limit) override;
     Status declare(const eventlog::HeadSlot& slot) override;
+    Result<WallTime> declared_at(const WriterId& writer, Incarnation incarnation) override;
     Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) override;
     Result<std::vector<WriterId>> writers() override;
     Result<std::vector<std::string>> segments(const WriterId& writer) override;
