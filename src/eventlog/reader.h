@@ -50,6 +50,7 @@ public:
     void set_tail(Tail tail);
 
 private:
+    Result<std::optional<Batch>> look(const std::optional<LogPosition>& limit);
     LogReader(env::FileSystem& files, std::string directory, ClusterId cluster, WriterId writer);
     Error corrupt(const SegmentId& id, Offset at, const std::string& why) const;
     Status enter(const SegmentId& id);

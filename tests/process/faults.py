@@ -97,11 +97,16 @@ class FaultCase(ClusterCase):
         cls.names = set()  # of all jobs that work() submitted and that must run once
         cluster = Cluster(BINARIES, directory, nodes=cls.nodes, **cls.heartbeats)
         cls.faults = Faults(cluster)
+        cls.configure(cluster)
         cluster.start_all()
         for node in cls.nodes:
             cluster.wait_serving(node)
         wait_for(lambda: cls.share_is("ok", cluster), 20, "every daemon has the share")
         return cluster
+
+    @classmethod
+    def configure(cls, cluster):
+        """What a test wants of its cluster before the daemons start."""
 
     @classmethod
     def live(cls, writer, cluster=None):

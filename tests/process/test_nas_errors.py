@@ -81,8 +81,8 @@ class SlowShare(FaultCase):
     def test_work_is_slow_and_the_loop_is_not(self):
         before = {writer: self.live(writer)["loop"]["run"] for writer in self.cluster.daemons}
         with self.faults.on("delay", 200, where=self.cluster.share, classes=ROUND_TRIPS) as slow:
-            self.work("slow", 4)
-            self.work("too", 4, "sleep 0.5", node="orin")
+            self.work("slow", 3)
+            self.work("too", 3, "sleep 0.5", node="orin")
             wait_for(lambda: all((self.marks / name).exists() for name in self.names), 50, "the work is done, slowly")
             self.assertTrue(slow.met(*self.cluster.daemons))
             after = {writer: self.live(writer)["loop"]["run"] for writer in self.cluster.daemons}
