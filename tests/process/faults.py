@@ -112,6 +112,11 @@ class FaultCase(ClusterCase):
     def live(cls, writer, cluster=None):
         return live_document(cluster or cls.cluster, writer)
 
+    def start_again(self, node):
+        """The worker, until it answers itself: `reeve status` needs no daemon."""
+        self.cluster.start(node)
+        wait_for(lambda: self.live(f"{node}.worker"), 20, f"{node} answers")
+
     @classmethod
     def share_is(cls, state, cluster=None, writers=None):
         cluster = cluster or cls.cluster

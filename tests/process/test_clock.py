@@ -86,8 +86,7 @@ class Clock(FaultCase):
     def test_ten_years_ahead_from_the_start(self):
         self.cluster.kill("mira.worker")
         with self.faults.on("clock", f"+{TEN_YEARS_MS}", writers=("mira.worker",)):
-            self.cluster.start("mira")
-            self.cluster.wait_serving("mira")
+            self.start_again("mira")
             wait_for(lambda: self.clock_is("off", "mira.worker"), 20, "mira has noticed")
             begun = time.time()
             claimed = len(self.events("mira.worker", type="JobStarted"))

@@ -98,8 +98,7 @@ class NasHang(FaultCase):
             wait_for(lambda: self.share_is("away", writers=("orin.worker",)), 20, "orin says so")
             self.work("stays", 1, "sleep 2", node="orin")
             self.assertEqual(self.cluster.kill("orin.worker", signal.SIGTERM), 0, "it leaves its hung tasks behind")
-            self.cluster.start("orin")
-            self.cluster.wait_serving("orin")
+            self.start_again("orin")
             # What is submitted before its supervisor has answered waits in line for the share.
             wait_for(lambda: self.runs_alone("orin"), 20, "orin starts alone what is submitted there")
         self.wait_once()

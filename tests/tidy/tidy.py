@@ -105,7 +105,7 @@ class Tree:
         self.texts = {}
         for directory, names, files in os.walk(root):
             names[:] = [name for name in names if name not in SKIPPED_DIRECTORIES]
-            for name in files:
+            for name in sorted(set(files) - SKIPPED_DIRECTORIES):  # `.git` is a file in a worktree
                 self._read(pathlib.Path(directory, name))
         self.cpp = sorted(path for path in self.texts if path.endswith((".h", ".cc")))
         self.python = sorted(path for path, text in self.texts.items()
