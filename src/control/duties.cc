@@ -102,6 +102,11 @@ struct Duty {
         }
     }
 
+    /// An outcome that came from a clock far ahead must not put its retry off as far.
+    std::int64_t opens_at() const {
+        return std::min(now.not_before_ms, view.now.ms + now.backoff_ms);
+    }
+
     /// A claim counts as started: only its owner may say that nothing ran (V1).
     void claimed_by_the_dead() {
         const AttemptId attempt{job, now.attempt};
@@ -111,7 +116,9 @@ struct Duty {
         const auto* known = row.attempt(now.attempt);
         const auto since = known != nullptr && known->opened ? hlc_ms(known->opened->stamp.hlc)
                                                              : hlc_ms(row.submission()->stamp.hlc);
-        if (view.now.ms - std::max(since, now.not_before_ms) > inspect_after_ms) {
+        // Of one from a clock far ahead the age is not known: it is looked at.
+        const auto known_since = since - view.now.ms > inspect_after_ms ? 0 : since;
+        if (view.now.ms - std::max(known_since, now.not_before_ms) > inspect_after_ms) {
             out.push_back(InspectClaimAction{attempt});
         }
     }
@@ -134,7 +141,7 @@ std::vector<DutyAction> duties_for(const JobId& job, const projection::JobRow& r
         case Next::resolve_after: duty.resolve_after(); break;
         case Next::open_next:
             duty.append(
-                events::AttemptOpened{{job, now.attempt.next()}, now.not_before_ms, now.reason});
+                events::AttemptOpened{{job, now.attempt.next()}, duty.opens_at(), now.reason});
             break;
         case Next::end_failed:
             duty.contest(now.contested, events::Ending::failed, now.reason);

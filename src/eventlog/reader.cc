@@ -250,7 +250,18 @@ Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPositi
     return std::optional(std::move(batch));
 }
 
+// A live log goes on while it is read: what was missing when the bytes were read may stand there
+// when what proves it is found. It was synced before that, so one more look tells.
 Result<std::optional<Batch>> LogReader::next(const std::optional<LogPosition>& limit) {
+    auto found = look(limit);
+    if (found || found.error().code != Code::corrupt) {
+        return found;
+    }
+    buffer_.clear();
+    return look(limit);
+}
+
+Result<std::optional<Batch>> LogReader::look(const std::optional<LogPosition>& limit) {
     for (;;) {
         if (limit && position_.seq >= limit->seq && limit->seq.v > 0) {
             if (position_.seq == limit->seq && position_.hash != limit->hash) {

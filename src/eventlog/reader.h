@@ -52,6 +52,7 @@ public:
     void set_tail(Tail tail);
 
 private:
+    Result<std::optional<Batch>> look(const std::optional<LogPosition>& limit);
     LogReader(env::FileSystem& files, std::string directory, Trust trust, WriterId writer);
     Error corrupt(const SegmentId& id, Offset at, const std::string& why);
     Status enter(const SegmentId& id);

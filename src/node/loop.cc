@@ -103,10 +103,13 @@ int Loop::live() {
 
 void Loop::turn() {
     const MonoTime deadline = dirty_ ? env_.clock.mono_now() : next_wake();
+    // Mail that lies there came since the turn before began.
+    const MonoTime due = links_.inbox.size() > 0 ? now_ : deadline;
     auto messages = links_.inbox.take_all(deadline);
     dirty_ = false;
     now_ = env_.clock.mono_now();
     wall_ = env_.clock.wall_now();
+    clock_.tick(wall_, now_);
     if (in_trouble_ && now_ >= try_again_) {
         leave_trouble();
     }
@@ -137,8 +140,9 @@ void Loop::turn() {
         show_life();
     }
     answer_shared();
-    env_.telemetry.observe("reeve_loop_turn_ms",
-                           static_cast<double>((env_.clock.mono_now() - now_).count()) / 1e6);
+    const MonoTime ended = env_.clock.mono_now();
+    turn_times_.turn(due, now_, ended);
+    env_.telemetry.observe("reeve_loop_turn_ms", static_cast<double>((ended - now_).count()) / 1e6);
 }
 
 MonoTime Loop::next_wake() const {
@@ -178,6 +182,9 @@ void Loop::handle(LoopMessage message) {
             loop.shared_seq_ = m.slot.last_seq;
             loop.last_push_ = m.at;
             loop.push_ok_ = true;
+            if (m.clock) {
+                loop.compare_clock(*m.clock);
+            }
         }
         void operator()(ClaimAnswer& m) { loop.on_claim(m); }
         void operator()(OwnClaims& m) { loop.on_own_claims(m); }
@@ -257,10 +264,7 @@ Status Loop::catch_up_own_log() {
         TRY_ASSIGN(const auto applied, apply(std::span(&input, 1)));
         note_changed(applied);
     }
-    auto view = snapshot();
-    nodes_ = view.nodes();
-    switches_ = view.switches();
-    heed_operators(view);
+    note_nodes();
     return ok();
 }
 
@@ -368,13 +372,21 @@ void Loop::look_for_complaints(const eventlog::Batch& batch) {
     }
 }
 
+void Loop::note_nodes() {
+    auto view = snapshot();
+    nodes_ = view.nodes();
+    switches_ = view.switches();
+    heed_operators(view);
+    health_of_.clear();
+    for (const auto& [node, row] : view.health()) {
+        health_of_.emplace(node, row.health.state);
+    }
+}
+
 void Loop::note_changed(const projection::Applied& applied) {
     changed_.insert(applied.changed.begin(), applied.changed.end());
     if (applied.nodes_changed) {
-        auto view = snapshot();
-        nodes_ = view.nodes();
-        switches_ = view.switches();
-        heed_operators(view);
+        note_nodes();
     }
     for (const auto& job : applied.changed) {
         unfit_.erase(job);  // another document may stand for it now

@@ -27,8 +27,10 @@
 #include "eventlog/reader.h"
 #include "eventlog/recovery.h"
 #include "eventlog/writer.h"
+#include "node/clock_check.h"
 #include "node/config.h"
 #include "node/messages.h"
+#include "node/turn_times.h"
 #include "projection/projection.h"
 #include "queue/door/door.h"
 
@@ -58,6 +60,8 @@ constexpr int exit_replaced = 11;
 constexpr int rounds_to_wait = 2;
 /// How long the first word of the share is waited for.
 constexpr milliseconds first_word_patience{5'000};
+/// The state that a node tells of itself while its clock is off: others keep its duties.
+constexpr std::string_view wrong_clock = "degraded: the clock differs from the share's";
 
 class Loop {
 public:
@@ -86,6 +90,7 @@ private:
     void enter_trouble(const std::string& what);
     void leave_trouble();
     void note_changed(const projection::Applied& applied);
+    void note_nodes();
     void answer_shared();
     MonoTime next_wake() const;
     void append(events::Payload payload) { payloads_.push_back(std::move(payload)); }
@@ -197,6 +202,12 @@ private:
     void health();
     std::string live_status_json() const;
 
+    // --- its own times and its clock (loop_watch.cc)
+    nlohmann::json turn_times_json() const;
+    nlohmann::json clock_json() const;
+    void compare_clock(const ClockSample& sample);
+    bool clock_is_off(const NodeId& node) const;
+
     // One attempt that this node has started and not ended.
     struct OwnAttempt {
         queue::JobSpec spec;
@@ -269,6 +280,7 @@ private:
     Sha256 policy_kept_{};                         // the one that lies in policy_root
     std::map<WriterId, projection::NodeRow> nodes_;
     std::map<std::string, projection::SwitchRow> switches_;
+    std::map<NodeId, std::string> health_of_;  // what each node last told of itself
     control::RoutingStats stats_;
     MonoTime stats_at_;
     std::deque<SharedWaiter> waiters_;
@@ -305,7 +317,8 @@ private:
     MonoTime health_since_;
     bool tell_duties_ = false;  // the bulk task has not been told
     bool duties_on_ = false;
-    bool clock_ok_ = true;
+    ClockCheck clock_;
+    TurnTimes turn_times_;
 };
 
 }  // namespace reeve::node

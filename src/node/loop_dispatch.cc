@@ -71,8 +71,8 @@ bool Loop::may_claim(std::string* why) const {
     if (!all_caught_up()) {
         return no("not all logs are read to their heads");
     }
-    if (!clock_ok_) {
-        return no("the clock differs too much");
+    if (!clock_.trusted()) {
+        return no("the clock differs from the share's, or is not compared with it yet");
     }
     if (rolled_back_at_ || any_behind()) {
         return no("the share was rolled back, and not every writer has shared again");
@@ -400,7 +400,7 @@ void Loop::on_own_claims(const OwnClaims& claims) {
 // Offers are a duty: workers that order the line from views of different age would contend for the
 // same jobs, so whoever keeps the duties publishes one order.
 void Loop::offer() {
-    if (!duties_on_) {
+    if (!duties_on_ || !clock_.trusted()) {
         return;
     }
     auto view = snapshot();
@@ -462,7 +462,7 @@ bool Loop::start_at_once(const JobId& job, const queue::JobSpec& spec,
     const bool simple = spec.after.empty() && spec.dedupe.empty() && !spec.not_before_ms;
     const auto drain = switches_.find(drain_switch(config_.node));
     const bool draining = drain != switches_.end() && drain->second.value == "on";
-    if (config_.role != Role::worker || !simple || draining || !supervisor_ready_ || !clock_ok_ ||
+    if (config_.role != Role::worker || !simple || draining || !supervisor_ready_ || clock_.off() ||
         past_deadline(spec) || (spec.stop_on_partition && fenced()) ||
         busy_slots() >= config_.slots) {
         return false;

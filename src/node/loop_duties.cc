@@ -144,7 +144,8 @@ control::Liveness Loop::liveness(const WriterId& writer) const {
 
 bool Loop::coordinator_live() const {
     for (const auto& [writer, node] : nodes_) {
-        if (node.role == "coord" && liveness(writer) == control::Liveness::live) {
+        if (node.role == "coord" && liveness(writer) == control::Liveness::live &&
+            !clock_is_off(node.node)) {
             return true;
         }
     }
@@ -160,7 +161,8 @@ bool Loop::another_publishes() const {
     return coordinator_live() ||
            std::any_of(nodes_.begin(), nodes_.end(), [this](const auto& node) {
                return node.second.role == "worker" && node.first < config_.writer &&
-                      liveness(node.first) == control::Liveness::live;
+                      liveness(node.first) == control::Liveness::live &&
+                      !clock_is_off(node.second.node);
            });
 }
 
@@ -184,9 +186,13 @@ bool Loop::does_duties() const {
     std::map<WriterId, control::Liveness> workers;
     milliseconds silence{1'000'000'000};
     for (const auto& [writer, node] : nodes_) {
-        const auto state = liveness(writer);
+        auto state = liveness(writer);
+        if (state == control::Liveness::live && clock_is_off(node.node)) {
+            state = control::Liveness::silent;  // it decides nothing
+        }
         (node.role == "coord" ? coordinators : workers)[writer] = state;
-        if (node.role == "coord" && state != control::Liveness::stopped) {
+        if (node.role == "coord" && state != control::Liveness::stopped &&
+            !clock_is_off(node.node)) {
             silence = std::min(silence, silent_for(writer));
         }
     }
@@ -229,7 +235,7 @@ void Loop::duties() {
     forget_rollback();
     std::set<JobId> due = std::move(changed_);
     changed_.clear();
-    const bool mine = does_duties() && share_ok();
+    const bool mine = share_ok() && clock_.trusted() && does_duties();
     if (mine != duties_on_ || tell_duties_) {
         duties_on_ = mine;
         next_duty_scan_ = now_;
@@ -311,7 +317,9 @@ void Loop::health() {
     if (!share_heard_ && now_ - last_round_ < first_word_patience) {
         return;  // nobody has looked at the share yet
     }
-    const std::string state = share_ok() ? "ok" : "degraded: the share is away";
+    const std::string state = !share_ok()    ? "degraded: the share is away"
+                              : clock_.off() ? std::string(wrong_clock)
+                                             : "ok";
     if (state != health_seen_) {
         health_seen_ = state;
         health_since_ = now_;
@@ -349,6 +357,8 @@ std::string Loop::live_status_json() const {
                           {"incarnation", writer_->position().incarnation.v},
                           {"at_ms", wall_.ms},
                           {"share", share_ok() ? "ok" : "away"},
+                          {"clock", clock_json()},
+                          {"loop", turn_times_json()},
                           {"duties", duties_on_},
                           {"coordinator_live", coordinator_live()},
                           {"running", own_.size()},

@@ -18,6 +18,7 @@
 #include "env/sockets.h"
 #include "env/supervisor.h"
 #include "mirror/mirror.h"
+#include "node/clock_check.h"
 #include "share/share.h"
 
 namespace reeve::node {
@@ -44,6 +45,7 @@ struct ShareAway {  // a task could not reach the share
 struct Pushed {  // HEAD declares this
     eventlog::HeadSlot slot;
     MonoTime at;
+    std::optional<ClockSample> clock;  // when a HEAD was written and the share told its time
 };
 struct ClaimAnswer {
     ClaimRequest request;

@@ -39,7 +39,20 @@ struct PushState {
     MonoTime next_heartbeat;
     MonoTime loop_alive;  // its last word
     bool work = false;
+    std::uint64_t compared = 0;  // the last HEAD whose time was looked at
 };
+
+/// The share's own time, of a HEAD that was written just now: `before` is from before the call.
+std::optional<ClockSample> look_at_clock(TaskContext& context, PushState& state,
+                                         const eventlog::HeadSlot& slot, WallTime before) {
+    const WallTime after = context.env.clock.wall_now();
+    const MonoTime at = context.env.clock.mono_now();
+    if (slot.counter == std::exchange(state.compared, slot.counter)) {
+        return std::nullopt;  // nothing was written: the time of the file is an old one
+    }
+    const auto told = context.share.log().declared_at(slot.writer, slot.incarnation);
+    return told ? std::optional(ClockSample{before, after, at, *told}) : std::nullopt;
+}
 
 void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) {
     const MonoTime now = context.env.clock.mono_now();
@@ -53,6 +66,7 @@ void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) 
     if (!state.want || !(state.work || heartbeat)) {
         return;
     }
+    const WallTime before = context.env.clock.wall_now();
     auto slot = state.pusher.push(state.want->accepted, state.want->hlc, heartbeat);
     auto notices = state.pusher.take_notices();
     if (!notices.empty()) {
@@ -74,7 +88,8 @@ void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) 
             mirror::encode(mirror::Ring{context.config.trust.cluster(), context.config.writer,
                                         slot->segment, slot->durable_end}));
     }
-    tell_loop(context, Pushed{*slot, context.env.clock.mono_now()});
+    auto clock = look_at_clock(context, state, *slot, before);
+    tell_loop(context, Pushed{*slot, context.env.clock.mono_now(), clock});
 }
 
 }  // namespace

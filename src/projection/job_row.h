@@ -179,8 +179,9 @@ struct Situation {
     AttemptNo attempt;    // the attempt that `next` is about
     AttemptNo contested;  // the name to win for end_failed / end_cancelled
     std::int64_t not_before_ms =
-        0;               // earliest claim, or when to open_next (back-off already added)
-    std::string reason;  // why it waits, for people; or the reason to record
+        0;                        // earliest claim, or when to open_next (back-off already added)
+    std::int64_t backoff_ms = 0;  // of open_next: the part of not_before_ms that is waiting
+    std::string reason;           // why it waits, for people; or the reason to record
 };
 
 /// The parts of a job's document that the state depends on; from queue::parse_canonical, or

@@ -186,6 +186,8 @@ private:
         }
         const auto old = transaction_.get(table::health, as_bytes(e.node.v));
         if ((!old || decode_health(*old).stamp < event.stamp())) {
+            const bool same = old && decode_health(*old).health.state == e.state;
+            applied_.nodes_changed = applied_.nodes_changed || !same;
             put(table::health, as_bytes(e.node.v), encode(HealthRow{event.stamp(), e}));
         }
     }

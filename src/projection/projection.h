@@ -162,7 +162,7 @@ private:
 
 struct Applied {
     std::set<JobId> changed;     // rows that changed
-    bool nodes_changed = false;  // nodes, switches, retirements or policies
+    bool nodes_changed = false;  // nodes, their states, switches, retirements or policies
     std::size_t events = 0;
 };
 

@@ -71,7 +71,9 @@ struct Judge {
         for (std::uint32_t i = 1; i < used() && backoff < longest; ++i) {
             backoff *= 2;
         }
-        return open_next(ended_ms + std::min(backoff, longest), "retry: " + what);
+        auto out = open_next(ended_ms + std::min(backoff, longest), "retry: " + what);
+        out.backoff_ms = std::min(backoff, longest);
+        return out;
     }
 
     Situation ended(const AttemptRow& attempt) const {

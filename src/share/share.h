@@ -50,6 +50,9 @@ public:
     /// Puts a slot of another writer, as that one signed it, into a file of `pusher` beside its
     /// own.
     virtual Status declare_for(const eventlog::HeadSlot& slot, const WriterId& pusher) = 0;
+    /// The time that the share itself gave to the HEAD file when it was last written: its clock,
+    /// the one that all machines can see.
+    virtual Result<WallTime> declared_at(const WriterId& writer, Incarnation incarnation) = 0;
     /// The greatest valid slot over the writer's HEAD files that is signed by whom we trust;
     /// nullopt when there is none.
     virtual Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) = 0;

@@ -126,6 +126,13 @@ TEST_F(Duties, ARetryOpensTheNextAttemptAfterItsBackOff) {
     EXPECT_EQ(due(and_then(failed, {opened(2, second(15))})), Actions{}) << "once";
 }
 
+TEST_F(Duties, AnOutcomeFromAClockFarAheadPutsNothingOffForLonger) {
+    spec.retry = {2, 5, true, false, false};
+    view.now = WallTime{second(-1000)};
+    EXPECT_EQ(due(failed), Actions{"open a2 at -995000: retry: exit 1"});
+    EXPECT_EQ(due(new_job), Actions{"inspect a1"}) << "whose age nobody knows";
+}
+
 TEST_F(Duties, AReleaseOpensTheNextAttemptAtOnce) {
     EXPECT_EQ(due(and_then(running, {released(1)})), Actions{"open a2: released"});
 }

@@ -103,6 +103,25 @@ TEST_F(Log, WhatWasAcceptedIsReadBackOverSegmentsAndIncarnations) {  // I1
     EXPECT_EQ(*all, accepted_);
 }
 
+TEST_F(Log, ALogThatGrowsWhileItIsReadIsNotDamaged) {
+    auto log = open(1, header_page_bytes + 2048);  // a few batches a segment
+    append(*log, "0");
+    auto reader = LogReader::open(files_, directory_, trust_, writer_);
+    ASSERT_TRUE(reader);
+    std::vector<std::string> all;
+    for (int i = 1; i <= 60; ++i) {
+        // One batch is read, with the zeros behind it; then three are written, in new segments too.
+        const auto batch = reader->next(std::nullopt);
+        ASSERT_TRUE(batch) << batch.error().message;
+        ASSERT_TRUE(*batch);
+        all.push_back(std::get<events::Observation>((*batch)->events.front().payload).detail);
+        for (int n = 0; n < 3; ++n) {
+            append(*log, std::to_string(i) + "/" + std::to_string(n));
+        }
+    }
+    EXPECT_TRUE(std::equal(all.begin(), all.end(), accepted_.begin()));
+}
+
 TEST_F(Log, ATornLastBatchIsLeftOutAtEveryByte) {
     auto log = open(1);
     append(*log, "first");

@@ -11,9 +11,10 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "lib"))
 
-from cluster import Cluster, Failure, NODES, wait_for  # noqa: E402  (the path is set just above)
+from cluster import COORDINATOR_NODE, Cluster, Failure, NODES, wait_for  # noqa: E402  (the path is set just above)
 
-__all__ = ["BINARIES", "Cluster", "ClusterCase", "Failure", "NODES", "ROOT", "command", "lines_of", "wait_for"]
+__all__ = ["BINARIES", "COORDINATOR_NODE", "Cluster", "ClusterCase", "Failure", "NODES", "ROOT", "command", "lines_of",
+           "wait_for"]
 
 BINARIES = pathlib.Path(os.environ.get("REEVE_BIN_DIR", ROOT / "build" / "release" / "bin"))
 OVER = ("succeeded", "failed", "cancelled", "lost")

@@ -18,6 +18,7 @@ A finding is one line: `file:line: rule: what, and how to mend it`.
   pragma-once    every header has it
   dead-file      every .cc is named by a CMakeLists.txt, every header is included somewhere
   doc-path       a path that the docs name exists; so does a page of docs/ that a comment names
+  doc-test       a test that a page of docs/ names behind its file is there; each row of docs/faults.md names one
   marker         no word that stands for work left undone
   workplace      no absolute path of the place where somebody works
 
@@ -35,6 +36,7 @@ from collections import namedtuple
 
 SKIPPED_DIRECTORIES = {".git", "build", "__pycache__"}
 MAP = "src/README.md"
+FAULTS = "docs/faults.md"
 BANDS = ("substrate", "plane", "shell")
 OUTSIDE_SRC = ("tools/", "replay/", "tests/", "bench/")
 LMDB_HOME = "src/projection/kv/lmdb_"
@@ -103,7 +105,7 @@ class Tree:
         self.texts = {}
         for directory, names, files in os.walk(root):
             names[:] = [name for name in names if name not in SKIPPED_DIRECTORIES]
-            for name in files:
+            for name in sorted(set(files) - SKIPPED_DIRECTORIES):  # `.git` is a file in a worktree
                 self._read(pathlib.Path(directory, name))
         self.cpp = sorted(path for path in self.texts if path.endswith((".h", ".cc")))
         self.python = sorted(path for path, text in self.texts.items()
@@ -350,6 +352,35 @@ def rule_doc_path(tree):
                 yield path, line, "doc-path", f"{m[0]} does not exist: write the page or drop the name"
 
 
+def rule_doc_test(tree):
+    for path, text in tree.texts.items():
+        if path.startswith("docs/") and path.endswith(".md"):
+            for m in re.finditer(r"^\| \d+ \|(?!.*`tests/).*", text if path == FAULTS else "", re.MULTILINE):
+                yield path, line_of(text, m.start()), "doc-test", "a fault without a test: name it, or list it as open"
+            for line, file, name in named_tests(text):
+                if file in tree.texts and name not in tests_of(file, tree.texts[file]):
+                    yield path, line, "doc-test", f"{file} has no test {name}: mend the page or write the test"
+
+
+def named_tests(text):
+    """(line, file, Suite.test) of each test that is named behind a file below tests/, in its paragraph or table row."""
+    file = None
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("|") or line.startswith("- "):
+            file = None
+        for m in re.finditer(r"`(tests/[\w/]+\.(?:cc|py))`|(?<![\w`./])([A-Z]\w*\.(?:[A-Z]|test_)\w*)", line):
+            file = m[1] or file
+            if m[2] and file:
+                yield number, file, m[2]
+
+
+def tests_of(path, text):
+    if path.endswith(".cc"):
+        return {f"{suite}.{name}" for suite, name in re.findall(r"\bTEST(?:_F|_P)?\((\w+),\s*(\w+)\)", text)}
+    return {f"{one.name}.{test.name}" for one in ast.walk(ast.parse(text, path)) if isinstance(one, ast.ClassDef)
+            for test in one.body if isinstance(test, ast.FunctionDef)}
+
+
 def named_paths(path, text):
     """(position, as written, relative to the root) of the repository paths in backticks and in links."""
     for span in re.finditer(r"`([^`\n]+)`", text):
@@ -373,7 +404,8 @@ def rule_words(tree):
 
 
 RULES = (rule_table, rule_order, rule_edge, rule_link, rule_system_header, rule_one_home, rule_calls, rule_python_sleep,
-         rule_function_length, rule_file_length, rule_pragma_once, rule_dead_file, rule_doc_path, rule_words)
+         rule_function_length, rule_file_length, rule_pragma_once, rule_dead_file, rule_doc_path,
+         rule_doc_test, rule_words)
 
 
 def findings(tree):

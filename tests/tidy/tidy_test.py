@@ -89,8 +89,10 @@ CLEAN = {
     "src/projection/kv/store.h": "#pragma once\n",
     "src/runtime/CMakeLists.txt": "reeve_module(runtime SOURCES clock.cc DEPS reeve::base)\n",
     "src/runtime/clock.cc": RUNTIME,
+    "docs/tests.md": "Proved by `tests/base_test.cc`: Base.Works, and (Base.Lasts).\n\nNo.Test of a file.\n",
     "tests/CMakeLists.txt": "reeve_test(base SOURCES base_test.cc)\n",
-    "tests/base_test.cc": "#include <sys/stat.h>\nstd::thread other;\nconst char* seed = std::getenv(name);\n",
+    "tests/base_test.cc": "#include <sys/stat.h>\nstd::thread other;\nconst char* seed = std::getenv(name);\n"
+                          "TEST(Base, Works) {}\nTEST_F(Base,\n       Lasts) {}\n",
     "tests/wait.py": "import time\n\n\ndef wait_for(what):\n    time.sleep(0.1)\n",
     "tools/CMakeLists.txt": "reeve_program(reeve SOURCES main.cc)\n",
     "tools/main.cc": "void pause() { runtime::sleep_for(wait); }\n",
@@ -98,7 +100,7 @@ CLEAN = {
 }
 
 ROUTER = "src/control/router.cc"  # one line: what is added stands in line 2
-BASE_TEST = "tests/base_test.cc"  # three lines
+BASE_TEST = "tests/base_test.cc"  # six lines
 TOOL = "tools/main.cc"  # one line
 LONG = "    step();\n" * 69  # with the lines of the braces: 71
 
@@ -143,7 +145,7 @@ INCLUDE_CASES = (
     (plus(ROUTER, "#include <spdlog/logger.h>\n"), ["src/control/router.cc:2: system-header: <spdlog/logger.h>"]),
     (plus(ROUTER, "#include <boost/asio/post.hpp>\n"), ["src/control/router.cc:2: system-header: <boost/asio/"]),
     (plus(TOOL, "#include <poll.h>\n"), ["tools/main.cc:2: system-header: <poll.h>"]),
-    (plus(BASE_TEST, "#include <lmdb.h>\n"), ["tests/base_test.cc:4: lmdb: only src/projection/kv"]),
+    (plus(BASE_TEST, "#include <lmdb.h>\n"), ["tests/base_test.cc:7: lmdb: only src/projection/kv"]),
     (plus(ROUTER, '#include "events_generated.h"\n'), ["src/control/router.cc:2: generated: only src/events"]),
 )
 
@@ -154,16 +156,16 @@ CALL_CASES = (
     (plus(ROUTER, "int r = gettimeofday(&t, 0);\n"), ["src/control/router.cc:2: clock:"]),
     (plus(ROUTER, "void f() { ::usleep(1); }\n"), ["src/control/router.cc:2: sleep: `::usleep`"]),
     (plus(ROUTER, "void f() { runtime::sleep_for(x); }\n"), ["src/control/router.cc:2: sleep: `sleep_for`"]),
-    (plus(BASE_TEST, "void f() {\n    sleep(1);\n}\n"), ["tests/base_test.cc:5: sleep:"]),
-    (plus(BASE_TEST, "void f() { std::this_thread::sleep_for(x); }\n"), ["tests/base_test.cc:4: sleep:"]),
+    (plus(BASE_TEST, "void f() {\n    sleep(1);\n}\n"), ["tests/base_test.cc:8: sleep:"]),
+    (plus(BASE_TEST, "void f() { std::this_thread::sleep_for(x); }\n"), ["tests/base_test.cc:7: sleep:"]),
     (plus(TOOL, "void f() { ::nanosleep(&x, nullptr); }\n"), ["tools/main.cc:2: sleep:"]),
     (plus("tests/wait.py", "\n\ndef run():\n    time.sleep(1)\n"), ["tests/wait.py:9: sleep: time.sleep"]),
     (plus(ROUTER, "void f() { try { g(); } catch (...) {} }\n"), ["src/control/router.cc:2: banned-call: `catch"]),
-    (plus(BASE_TEST, 'int r = std::system("ls");\n'), ["tests/base_test.cc:4: banned-call: `std::system(`"]),
+    (plus(BASE_TEST, 'int r = std::system("ls");\n'), ["tests/base_test.cc:7: banned-call: `std::system(`"]),
     (plus(TOOL, 'auto p = popen("ls", "r");\n'), ["tools/main.cc:2: banned-call: `popen(`"]),
     (plus(ROUTER, "void f() { strcpy(a, b); }\n"), ["src/control/router.cc:2: banned-call: `strcpy`"]),
     (plus(ROUTER, "void f() { std::sprintf(a, b); }\n"), ["src/control/router.cc:2: banned-call: `std::sprintf`"]),
-    (plus(BASE_TEST, "int r = rand();\n"), ["tests/base_test.cc:4: banned-call: `rand(`"]),
+    (plus(BASE_TEST, "int r = rand();\n"), ["tests/base_test.cc:7: banned-call: `rand(`"]),
     (plus(ROUTER, "auto e = std::getenv(x);\n"), ["src/control/router.cc:2: banned-call: `getenv`"]),
     (plus(TOOL, "std::thread t;\n"), ["tools/main.cc:2: banned-call: `std::thread`"]),
 )
@@ -185,6 +187,11 @@ FILE_CASES = (
     (plus("docs/formats/page.md", "[gone](gone.md)\n"), ["docs/formats/page.md:2: doc-path: gone.md does not exist"]),
     ({"CONTRIBUTING.md": "`tools/gone`\n"}, ["CONTRIBUTING.md:1: doc-path: tools/gone does not exist"]),
     (plus("src/events/codec.h", "// docs/gone.md\n"), ["src/events/codec.h:2: doc-path: docs/gone.md does not exist"]),
+    (plus("docs/tests.md", "| `tests/base_test.cc`: Base.Breaks |\n"),
+     ["docs/tests.md:4: doc-test: tests/base_test.cc has no test Base.Breaks"]),
+    (plus("docs/tests.md", "`tests/wait.py`: Wait.test_it\n"), ["docs/tests.md:4: doc-test: tests/wait.py has no"]),
+    ({"docs/faults.md": "| # | fault |\n|---|---|\n| 1 | `tests/base_test.cc`: Base.Lasts |\n| 2 | nobody looks |\n"},
+     ["docs/faults.md:4: doc-test: a fault without a test"]),
     (plus("tools/setup", "# TODO later\n"), ["tools/setup:2: marker: TODO"]),
     (plus("README.md", "\nLies in /work/here.\n"), ["README.md:3: workplace:"]),
 )

@@ -50,6 +50,7 @@ class Cluster:
         self.directory = pathlib.Path(directory)
         self.nodes = tuple(nodes)  # the first one has the operator's key
         self.daemons = {}  # writer name -> Popen
+        self.environment = {}  # writer name -> what its process gets besides ours
         self.share = self.directory / "nas"
         self._logs = self.directory / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -94,6 +95,7 @@ class Cluster:
         program = self.binaries / ("reeve-worker" if role == "worker" else "reeve-coordinator")
         with open(self._logs / f"{writer}.log", "ab") as log:
             self.daemons[writer] = subprocess.Popen([str(program), "--config", str(self.config(node)), *words],
+                                                    env=dict(os.environ, **self.environment.get(writer, {})),
                                                     stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def start_all(self, coordinator=True):

@@ -276,4 +276,14 @@ Result<Incarnation> DirLog::greatest_incarnation(const WriterId& writer) {
     return greatest;
 }
 
+Result<WallTime> DirLog::declared_at(const WriterId& writer, Incarnation incarnation) {
+    TRY(expect_writer(writer));
+    const auto name = ten_digits(incarnation.v) + std::string(head_suffix);
+    const auto info = tree_.files().info(tree_.path(log_dir(writer) + "/" + name));
+    if (!info) {
+        return tree_.explain(info.error()).with("look at " + name);
+    }
+    return WallTime{info->mtime_ms};
+}
+
 }  // namespace reeve::share

@@ -40,6 +40,7 @@ public:
                       std::size_t limit) override;
     Status declare(const eventlog::HeadSlot& slot) override;
     Status declare_for(const eventlog::HeadSlot& slot, const WriterId& pusher) override;
+    Result<WallTime> declared_at(const WriterId& writer, Incarnation incarnation) override;
     Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) override;
     Result<std::vector<WriterId>> writers() override;
     Result<std::vector<std::string>> segments(const WriterId& writer) override;
