@@ -134,7 +134,10 @@ json fields(const Observation& e) {
     return {{"kind", e.kind}, {"subject", e.subject}, {"detail", e.detail}};
 }
 json fields(const DigestTaken& e) { return {{"cut", e.cut}, {"digest", e.digest}}; }
-json fields(const Unknown& e) { return {{"type_id", e.type}}; }
+json fields(const LevelRaised& e) { return {{"level", e.level}}; }
+json fields(const Unknown& e) {
+    return {{"type_id", e.type}, {"flatbuffer", to_hex(e.flatbuffer)}};
+}
 
 }  // namespace
 

@@ -117,8 +117,10 @@ void Puller::State::tell(const WriterId& writer, Remote& one, const Status& resu
         return;
     }
     one.noticed = error.message;
-    notices.push_back(
-        {error.code == Code::corrupt ? "log.corrupt" : "log.not_pulled", writer.v, error.message});
+    notices.push_back({error.code == Code::corrupt       ? "log.corrupt"
+                       : error.code == Code::unsupported ? "log.unsupported"
+                                                         : "log.not_pulled",
+                       writer.v, error.message});
 }
 
 Puller::Puller(env::Env env, share::LogShare& share, MirrorOptions options)

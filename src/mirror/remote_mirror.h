@@ -49,6 +49,8 @@ private:
     Status store_slot(const eventlog::HeadSlot& slot);
     SegmentId current() const { return {end_.incarnation, end_.segment}; }
     Error corrupt(const SegmentId& id, Offset at, const std::string& why) const;
+    /// Whole, and of a newer build: the mirror stands here until this one is upgraded.
+    Error unsupported(const SegmentId& id, Offset at, const std::string& why) const;
 
     env::Env env_;
     share::LogShare& share_;

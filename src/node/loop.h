@@ -77,6 +77,7 @@ private:
     void commit();
     void show_life();
     void drop_impossible();
+    void drop_unusable();
     void append_failed();
     void view_failed(const Error& error);
     void enter_trouble(const std::string& what);
@@ -179,6 +180,11 @@ private:
     bool any_behind() const;
     bool hides_nothing(const WriterId& writer) const;
     bool does_duties() const;
+    bool outdated(const projection::NodeRow& node) const { return node.level < cluster_level_; }
+    /// This build does not know all that the log may say: it decides nothing.
+    bool outdated() const { return events::current_level < cluster_level_; }
+    void raise_level();
+    std::string own_state() const;
     bool all_caught_up() const;
     bool all_heard_since(MonoTime moment) const;
     void health();
@@ -253,6 +259,7 @@ private:
     std::map<WriterId, MonoTime> fold_again_;  // of logs that do not verify: not before
     std::map<WriterId, projection::NodeRow> nodes_;
     std::map<std::string, projection::SwitchRow> switches_;
+    std::uint32_t cluster_level_ = events::first_level;  // event types above it are not written
     control::RoutingStats stats_;
     MonoTime stats_at_;
     std::deque<SharedWaiter> waiters_;

@@ -14,13 +14,13 @@ namespace reeve::projection {
 
 namespace table {
 constexpr kv::Table meta{0}, jobs{1}, outputs{2}, nodes{3}, switches{4}, health{5}, routing{6},
-    requests{7}, index{8}, dependents{9}, totals{10}, observations{11};
-constexpr std::array<std::string_view, 12> names = {
-    "meta",    "jobs",     "outputs", "nodes",      "switches", "health",
-    "routing", "requests", "index",   "dependents", "totals",   "observations"};
+    requests{7}, index{8}, dependents{9}, totals{10}, observations{11}, cluster{12};
+constexpr std::array<std::string_view, 13> names = {
+    "meta",     "jobs",  "outputs",    "nodes",  "switches",     "health", "routing",
+    "requests", "index", "dependents", "totals", "observations", "cluster"};
 /// Views whose rows are functions of events alone: those in the digest.
-constexpr std::array<kv::Table, 7> digested = {jobs,   outputs, nodes,   switches,
-                                               health, routing, requests};
+constexpr std::array<kv::Table, 8> digested = {jobs,   outputs, nodes,    switches,
+                                               health, routing, requests, cluster};
 }  // namespace table
 
 inline std::string_view table_name(kv::Table t) {
@@ -61,6 +61,15 @@ struct RequestRow {
 };
 Bytes encode(const RequestRow& row);
 RequestRow decode_request(ByteView bytes);
+
+/// cluster, key "level": the greatest level, and the least stamp that says so.
+struct LevelRow {
+    EventStamp stamp;
+    std::uint32_t level = 0;
+};
+constexpr std::string_view level_key = "level";
+Bytes encode(const LevelRow& row);
+LevelRow decode_level(ByteView bytes);
 
 Cut read_cut(kv::ReadTransaction& transaction);
 

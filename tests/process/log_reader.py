@@ -1,8 +1,8 @@
 """log_reader.py DIRECTORY: prints the events of the logs in it (one directory a writer), as JSON, one a line.
 Written from docs/formats/eventlog.md alone; shares no code with the project. Damage: stderr, and exit 1."""
 import functools, hashlib, json, pathlib, struct, sys
-TYPES = """- NodeStarted NodeStopped JobSubmitted JobRejected JobOffered JobStarted JobFinished JobReleased
-    JobLost AttemptOpened JobEnded JobCancelRequested SwitchSet NodeHealth Observation DigestTaken""".split()
+TYPES = """- NodeStarted NodeStopped JobSubmitted JobRejected JobOffered JobStarted JobFinished JobReleased JobLost
+    AttemptOpened JobEnded JobCancelRequested SwitchSet NodeHealth Observation DigestTaken LevelRaised""".split()
 TABLE = [functools.reduce(lambda c, _: c >> 1 ^ c % 2 * 0x82F63B78, range(8), c) for c in range(256)]
 def crc(data): return ~functools.reduce(lambda c, b: c >> 8 ^ TABLE[c & 255 ^ b], data, 2**32 - 1) % 2**32
 def get(form, data, at): return struct.unpack_from("<" + form, data, at)

@@ -126,9 +126,10 @@ std::string line_of(const Context& context, const json& event) {
 /// Says what does not verify; the exit status.
 int report_damage(const Context& context, const std::vector<Error>& damage) {
     for (const auto& error : damage) {
-        context.fail(
-            error,
-            "another writer's mirror or the share may hold this log whole: reeve log verify DIR");
+        context.fail(error, error.code == Code::unsupported
+                                ? "it was written by a later build: read it with that one"
+                                : "another writer's mirror or the share may hold this log whole: "
+                                  "reeve log verify DIR");
     }
     return damage.empty() ? cli::exit_done : cli::exit_verification;
 }
@@ -251,6 +252,15 @@ int tail(Context& context, const Arguments& arguments) {
     return report_damage(context, reader->damage());
 }
 
+/// Whole, but written by a later build: no damage.
+bool newer_than_this(const Error& error) { return error.code == Code::unsupported; }
+const char* verdict(const std::optional<Error>& damage) {
+    if (!damage) {
+        return "ok     ";
+    }
+    return newer_than_this(*damage) ? "NEWER  " : "DAMAGED";
+}
+
 /// What one log holds, read and verified to its end.
 struct LogFacts {
     std::uint64_t events = 0;
@@ -311,7 +321,7 @@ json facts_json(const replay::LogDirectory& log, const LogFacts& facts) {
         out["last"] = rfc3339(facts.last_ms);
     }
     if (facts.damage) {
-        out["damage"] = facts.damage->message;
+        out[newer_than_this(*facts.damage) ? "unsupported" : "damage"] = facts.damage->message;
     }
     return out;
 }
@@ -329,7 +339,7 @@ int verify(Context& context, const Arguments& arguments) {
         documents.push_back(facts_json(log, facts));
         if (!context.options.json) {
             fmt::print("{}  {:<14} {:>8} events  {:>10}  ends in {}-{} at {}, sha256 {}\n",
-                       facts.damage ? "DAMAGED" : "ok     ", log.writer.v, facts.events,
+                       verdict(facts.damage), log.writer.v, facts.events,
                        cli::human_bytes(facts.bytes), facts.end.incarnation.v, facts.end.segment.v,
                        facts.end.end.v, to_hex(facts.end.hash).substr(0, 16));
             if (facts.damage) {
@@ -364,7 +374,9 @@ int stats(Context& context, const Arguments& arguments) {
         logs.row({log.writer.v, std::to_string(facts.events), std::to_string(facts.batches),
                   cli::human_bytes(facts.bytes), facts.events > 0 ? rfc3339(facts.first_ms) : "-",
                   facts.events > 0 ? rfc3339(facts.last_ms) : "-",
-                  facts.damage ? "damaged" : "ok"});
+                  !facts.damage                    ? "ok"
+                  : newer_than_this(*facts.damage) ? "newer"
+                                                   : "damaged"});
     }
     if (context.options.json) {
         context.print({{"schema", "reeve.log_stats/v1"}, {"logs", documents}, {"types", types}});
