@@ -57,7 +57,7 @@ Result<bool> is_directory(env::FileSystem& files, const std::string& path) {
 }
 
 /// Every writer's directory below `directory`. A log without one whole header belongs to the set by
-/// its name: reading it reports the damage.
+/// its name: reading it reports the damage, or that a later build wrote it.
 Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory) {
     LogSet out;
     eventlog::ClusterId cluster{};
@@ -70,7 +70,8 @@ Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory
         }
         const std::string path = directory + "/" + entry.name;
         auto header = first_header(files, path);
-        if (!header && header.error().code != Code::corrupt) {
+        if (!header && header.error().code != Code::corrupt &&
+            header.error().code != Code::unsupported) {
             return header.error();
         }
         if (!header) {

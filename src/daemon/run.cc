@@ -55,6 +55,14 @@ int complain(const Error& error, const std::string& fix, int exit) {
     return exit;
 }
 
+int refuse_to_start(const Error& error) {
+    return complain(error,
+                    error.code == Code::unsupported
+                        ? "a later build wrote this node's own log: install that one again"
+                        : "reeve doctor",
+                    exit_configuration);
+}
+
 /// The services of one process, in the order in which they need each other.
 struct Process {
     runtime::SpdlogTelemetry telemetry;
@@ -188,7 +196,7 @@ int serve(Process& process, const FileConfig& file, node::Role role,
     auto node = node::Node::open(
         {env, share, **store, **control, supervisor.get(), doorbell->get(), host}, config);
     if (!node) {
-        return complain(node.error(), "reeve doctor", exit_configuration);
+        return refuse_to_start(node.error());
     }
     (*node)->start();
     process.telemetry.log(env::Level::info, "daemon",

@@ -210,8 +210,18 @@ class Future(unittest.TestCase):
     def test_a_segment_of_another_format_is_unsupported_not_corrupt(self):
         self.check_unsupported("format", "a format or hash algorithm that this build does not know")
 
+    def test_a_log_of_another_format_alone_does_not_hide_the_others(self):
+        old = list((self.logs / "mira.worker").glob("*.rlog"))
+        self.go_on("format")
+        for path in old:
+            path.unlink()
+        self.check_is_newer("a format or hash algorithm that this build does not know")
+
     def check_unsupported(self, what, reason):
         self.go_on(what)
+        self.check_is_newer(reason)
+
+    def check_is_newer(self, reason):
         found = json.loads(run("reeve-log", "verify", self.logs, "--json", status=10))
         logs = {log["writer"]: log for log in found["logs"]}
         self.assertFalse(logs["mira.worker"]["ok"])

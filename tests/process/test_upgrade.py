@@ -187,6 +187,21 @@ class ALaterFrame(GoldenCase):
         cluster.verify_all()
 
 
+class ALaterOwnLog(GoldenCase):
+    """mira was put back to this build after a later one had written frames that it does not know."""
+
+    def test_it_does_not_start_and_changes_nothing(self):
+        log = self.cluster.state("mira") / "log" / "mira.worker"
+        make_future(log, "frame")
+        before = {path.name: path.read_bytes() for path in log.glob("*.rlog")}
+        self.cluster.start("mira")
+        self.assertEqual(self.cluster.daemons["mira.worker"].wait(timeout=20), 2)
+        said = (self.cluster.directory / "logs" / "mira.worker.log").read_text()
+        self.assertRegex(said, r"\.rlog at offset \d+: .*does not know")
+        self.assertIn("a later build wrote this node's own log", said)
+        self.assertEqual({path.name: path.read_bytes() for path in log.glob("*.rlog")}, before)
+
+
 class InstalledCluster(Cluster):
     """Each machine has programs of its own, replaced as a package manager does: by rename, while they run."""
 
