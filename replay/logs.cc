@@ -57,7 +57,7 @@ Result<bool> is_directory(env::FileSystem& files, const std::string& path) {
 }
 
 /// Every writer's directory below `directory`. A log without one whole header belongs to the set by
-/// its name: reading it reports the damage.
+/// its name: reading it reports the damage, or that a later build wrote it.
 Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory) {
     LogSet out;
     eventlog::ClusterId cluster{};
@@ -71,7 +71,8 @@ Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory
         const std::string path = directory + "/" + entry.name;
         auto header = first_header(files, path);
         // What cannot be read stops nobody: reading this log tells it, and the others go on.
-        if (!header && header.error().code != Code::corrupt && !valid_writer_name(entry.name)) {
+        if (!header && header.error().code != Code::corrupt &&
+            header.error().code != Code::unsupported && !valid_writer_name(entry.name)) {
             continue;  // lost+found of a disk, for example
         }
         if (!header) {

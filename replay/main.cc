@@ -163,6 +163,7 @@ int rebuild_and_print(Context& context, const Arguments& arguments, const Bound&
                  {"cut_name", projection::cut_name(cut)},
                  {"cut", cut_json(cut)},
                  {"digest", to_hex(snapshot->digest())},
+                 {"fold_version", projection::fold_version},
                  {"events", rebuilt->folded.events},
                  {"bytes", rebuilt->folded.bytes},
                  {"seconds", rebuilt->seconds},

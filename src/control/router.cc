@@ -97,6 +97,9 @@ std::string exclusion(const queue::JobSpec& spec, const Candidate& c, const Timi
     if (c.draining) {
         return "drained";
     }
+    if (c.outdated) {
+        return "runs a build older than the cluster's level; upgrade it";
+    }
     if (c.silent_for > limit) {
         return "silent for " + std::to_string(c.silent_for.count() / 1000) + " s (limit " +
                std::to_string(limit.count() / 1000) + " s)";

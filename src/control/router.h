@@ -35,6 +35,7 @@ struct Candidate {
     std::uint32_t running = 0;  // attempts started there and not ended, by the view
     bool stopped = false;       // said goodbye
     bool draining = false;
+    bool outdated = false;       // its build knows less than the cluster's level
     milliseconds silent_for{0};  // since its HEAD last changed, by the observer's clock
     milliseconds heartbeat{5000};
 };

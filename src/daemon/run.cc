@@ -66,6 +66,14 @@ int complain(const Error& error, const std::string& fix, int exit) {
     return exit;
 }
 
+int refuse_to_start(const Error& error) {
+    return complain(error,
+                    error.code == Code::unsupported
+                        ? "a later build wrote this node's own log: install that one again"
+                        : "reeve doctor",
+                    exit_configuration);
+}
+
 /// The services of one process, in the order in which they need each other.
 struct Process {
     runtime::SpdlogTelemetry telemetry;
@@ -203,16 +211,6 @@ int attend(node::Node& node, ViewWatch watch, runtime::SignalWaiter& signals) {
     return *node.ended();
 }
 
-int cannot_begin(const Error& error) {
-    if (error.code != Code::replaced) {
-        return complain(error, "reeve doctor", exit_configuration);
-    }
-    return complain(error,
-                    "one machine a node: end the other one, then here: reeve log rescue, or reeve "
-                    "log resolve when nothing here is worth keeping",
-                    node::exit_replaced);
-}
-
 int serve(Process& process, const FileConfig& file, const Options& options,
           runtime::SignalWaiter& signals) {
     const auto role = options.role;
@@ -267,7 +265,7 @@ int serve(Process& process, const FileConfig& file, const Options& options,
     auto node = node::Node::open(
         {env, share, **store, **control, supervisor.get(), doorbell->get(), host}, config);
     if (!node) {
-        return cannot_begin(node.error());
+        return refuse_to_start(node.error());
     }
     (*node)->start();
     process.telemetry.log(env::Level::info, "daemon",

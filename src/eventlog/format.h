@@ -62,8 +62,8 @@ struct SegmentHeader {
     WriterId writer;
     SegmentId id;
     Nonce nonce{};
-    std::uint32_t level = 1;
-    LogPosition previous;  // incarnation 0: this segment begins the log
+    std::uint32_t level = events::first_level;  // that the build which wrote it knows
+    LogPosition previous;                       // incarnation 0: this segment begins the log
     Hlc first_hlc;
     Certificate certificate;  // of the key that signed this header
 };

@@ -236,7 +236,8 @@ Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPositi
     }
     if (!events) {
         return std::move(events).error().with(directory_ + "/" +
-                                              segment_name(segment_of(position_)));
+                                              segment_name(segment_of(position_)) + " at offset " +
+                                              std::to_string(position_.end.v));
     }
     Batch batch;
     batch.at = position_.end;

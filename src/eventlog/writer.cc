@@ -47,6 +47,7 @@ Status LogWriter::open_segment(SegmentNo number) {
     header.writer = options_.writer;
     header.id = {options_.incarnation, number};
     header.nonce = options_.nonce;
+    header.level = options_.level;
     header.previous = position_;
     header.first_hlc = tick();
     last_made_ = number;

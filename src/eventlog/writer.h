@@ -34,6 +34,7 @@ public:
         LogPosition previous;  // of recovery
         Hlc last_hlc;  // of recovery: the clock goes on above it, whatever the wall clock says
         std::uint64_t segment_bytes = default_segment_bytes;
+        std::uint32_t level = events::current_level;  // of this build, told in each header
     };
     /// Makes segment 1 of the incarnation; its header is durable. Code::conflict when it exists.
     static Result<std::unique_ptr<LogWriter>> open(env::Env env, Options options);

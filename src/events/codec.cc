@@ -347,6 +347,14 @@ bool get(PolicyLoaded& e, const fbs::PolicyLoaded& t) {
            fixed(e.cluster, t.cluster());
 }
 
+Made<void> put(Builder& b, const LevelRaised& e) {
+    return fbs::CreateLevelRaised(b, e.level).Union();
+}
+bool get(LevelRaised& e, const fbs::LevelRaised& t) {
+    e.level = t.level();
+    return e.level >= first_level;
+}
+
 Made<void> put(Builder&, const Unknown&) { return {}; }
 
 template <typename Value, typename Table>
@@ -364,6 +372,7 @@ using ReadPayload = Result<Payload> (*)(const fbs::Event&);
 struct TypeEntry {
     const char* name;
     ReadPayload read;
+    std::uint32_t level = first_level;
 };
 
 // Indexed by type id - 1, in the order of the union and of the Payload variant.
@@ -386,9 +395,13 @@ constexpr TypeEntry types[] = {
     {"DigestTaken", &read_payload<DigestTaken, fbs::DigestTaken>},
     {"WriterRetired", &read_payload<WriterRetired, fbs::WriterRetired>},
     {"PolicyLoaded", &read_payload<PolicyLoaded, fbs::PolicyLoaded>},
+    {"LevelRaised", &read_payload<LevelRaised, fbs::LevelRaised>, 2},
 };
 static_assert(std::size(types) + 1 == std::variant_size_v<Payload>,
               "one entry a type, Unknown has none");
+static_assert(std::all_of(std::begin(types), std::end(types),
+                          [](const TypeEntry& one) { return one.level <= current_level; }),
+              "a type of a level that this build does not know");
 
 }  // namespace
 
@@ -397,6 +410,11 @@ std::uint16_t type_id(const Payload& payload) {
         return unknown->type;
     }
     return static_cast<std::uint16_t>(payload.index() + 1);
+}
+
+std::uint32_t level_of(std::uint16_t type) {
+    const bool known = type >= 1 && type <= std::size(types);
+    return known ? types[type - 1].level : UINT32_MAX;
 }
 
 std::string type_name(std::uint16_t type) {
@@ -444,7 +462,8 @@ Result<Event> decode(std::uint16_t type, ByteView flatbuffer, const WriterId& wr
     const auto& event = *fbs::GetEvent(flatbuffer.data());
     const bool known = type >= 1 && type <= std::size(types);
     if (!known) {
-        return Event{Hlc(event.hlc()), writer, seq, Unknown{type}};
+        return Event{Hlc(event.hlc()), writer, seq,
+                     Unknown{type, Bytes(flatbuffer.begin(), flatbuffer.end())}};
     }
     if (static_cast<std::uint16_t>(event.payload_type()) != type) {
         return Error{Code::corrupt,

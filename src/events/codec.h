@@ -14,6 +14,9 @@ constexpr std::size_t max_event_bytes = 256 * 1024;
 
 /// Stable numbers of the types, as stored in the event frame; 0 is invalid. Never renumbered.
 std::uint16_t type_id(const Payload& payload);
+/// In which level a type appeared: a writer uses it when the cluster has reached that level. An
+/// unknown type is of no level that there is.
+std::uint32_t level_of(std::uint16_t type);
 /// "JobSubmitted", or "Unknown(<n>)".
 std::string type_name(std::uint16_t type);
 
@@ -21,7 +24,8 @@ std::string type_name(std::uint16_t type);
 Result<Bytes> encode(Hlc hlc, const Payload& payload);
 
 /// Runs the FlatBuffers verifier (bounded depth and table count), then copies every field out.
-/// An unknown type is a value (Unknown); bytes that do not verify are Code::corrupt.
+/// An unknown type is a value (Unknown, with its bytes); bytes that do not verify are
+/// Code::corrupt.
 Result<Event> decode(std::uint16_t type, ByteView flatbuffer, const WriterId& writer, Seq seq);
 
 /// One JSON object of the event, for people and tools: {"type","hlc_ms","writer","seq", fields...}.

@@ -17,6 +17,12 @@
 
 namespace reeve::events {
 
+/// The greatest level that this build knows. A level is a set of event types (codec.h: level_of);
+/// one is added with the first type that a released build does not know (docs/upgrades.md).
+constexpr std::uint32_t current_level = 2;
+/// Of a cluster whose log says nothing else.
+constexpr std::uint32_t first_level = 1;
+
 /// A writer began a run. Replaces what was known of the writer's node.
 struct NodeStarted {
     NodeId node;
@@ -27,7 +33,7 @@ struct NodeStarted {
     std::uint32_t slots = 0;          // attempts at once; 0 for a coordinator
     std::uint32_t cpus = 0;
     std::uint64_t memory_mb = 0;
-    std::uint32_t level = 1;  // the greatest event level this build writes
+    std::uint32_t level = 1;  // the greatest that its build knows
     std::string version;
     std::int64_t heartbeat_ms = 0;
 };
@@ -224,15 +230,21 @@ Bytes signed_part(const PolicyLoaded& event);
 /// Names the policy's content: SHA-256 of names and texts.
 Sha256 policy_hash(const PolicyLoaded& event);
 
+/// From here on writers use the event types of this level: every writer knows them. Never lowered.
+struct LevelRaised {
+    std::uint32_t level = 0;
+};
+
 /// An event of a type that this build does not know: kept and counted, never guessed.
 struct Unknown {
     std::uint16_t type = 0;
+    Bytes flatbuffer{};  // as it stands in the log
 };
 
 using Payload = std::variant<NodeStarted, NodeStopped, JobSubmitted, JobRejected, JobOffered,
                              JobStarted, JobFinished, JobReleased, JobLost, AttemptOpened, JobEnded,
                              JobCancelRequested, SwitchSet, NodeHealth, Observation, DigestTaken,
-                             WriterRetired, PolicyLoaded, Unknown>;
+                             WriterRetired, PolicyLoaded, LevelRaised, Unknown>;
 
 /// One event. `writer` and `seq` are where it stands, known from the batch, not stored again in it.
 struct Event {

@@ -149,7 +149,10 @@ json fields(const PolicyLoaded& e) {
             {"hash", to_hex(policy_hash(e))},
             {"operator", to_hex(e.operator_key)}};
 }
-json fields(const Unknown& e) { return {{"type_id", e.type}}; }
+json fields(const LevelRaised& e) { return {{"level", e.level}}; }
+json fields(const Unknown& e) {
+    return {{"type_id", e.type}, {"flatbuffer", to_hex(e.flatbuffer)}};
+}
 
 }  // namespace
 

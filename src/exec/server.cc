@@ -165,6 +165,11 @@ bool Server::may_leave(MonoTime now) const {
     if (attempts_.count() > 0) {
         return false;
     }
+    // A worker of another build cannot be told: the next supervisor is its own, and finds in the
+    // file what happened here.
+    if (foreign_worker_ && !outcomes_.broken()) {
+        return true;
+    }
     return leaving_ || (options_.idle_exit.count() > 0 && connections_.empty() &&
                         outcomes_.outcomes().empty() && now - alone_since_ >= options_.idle_exit);
 }
@@ -272,6 +277,7 @@ bool Server::handle(std::uint64_t id, ByteView packet) {
     if (!decoded) {
         say(decoded.error().message);
         if (decoded.error().code == Code::unsupported) {
+            foreign_worker_ = foreign_worker_ || !client_;
             const auto answer =
                 encode(ServerMessage(ServerHello{protocol_version, {instance_, {}}}));
             ::send(connection.fd.get(), answer.data(), answer.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -300,6 +306,7 @@ void Server::greet(std::uint64_t id, const ClientHello& hello) {
         close_connection(*client_);
     }
     client_ = id;
+    foreign_worker_ = false;
     auto& client = connections_.at(id);
     client.greeted = true;
     client.hello_due = true;

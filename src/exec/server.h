@@ -81,6 +81,7 @@ private:
     MonoTime alone_since_;
     MonoTime mend_at_;  // when a file that lacks something is tried again
     bool leaving_ = false;
+    bool foreign_worker_ = false;  // the last that said hello speaks another version
     Bytes buffer_;
 };
 

@@ -246,9 +246,10 @@ void Puller::State::tell(const WriterId& writer, Remote& one, const Status& resu
         return;
     }
     one.noticed = error.message;
-    const auto* kind = error.code == Code::corrupt    ? "log.corrupt"
-                       : error.code == Code::conflict ? "log.fork"
-                                                      : "log.not_pulled";
+    const auto* kind = error.code == Code::corrupt       ? "log.corrupt"
+                       : error.code == Code::conflict    ? "log.fork"
+                       : error.code == Code::unsupported ? "log.unsupported"
+                                                         : "log.not_pulled";
     notices.push_back({kind, writer.v, error.message});
 }
 

@@ -46,6 +46,12 @@ Error RemoteMirror::fork(const SegmentId& id, Offset at, const std::string& why)
     return error;
 }
 
+Error RemoteMirror::unsupported(const SegmentId& id, Offset at, const std::string& why) const {
+    auto out = corrupt(id, at, why + "; upgrade reeve on this node");
+    out.code = Code::unsupported;
+    return out;
+}
+
 Status RemoteMirror::load() {
     TRY(env_.files.make_dirs(directory_));
     TRY(read_stored_slot());
@@ -184,6 +190,9 @@ Result<RemoteMirror::Step> RemoteMirror::next_segment(const eventlog::HeadSlot& 
         if (header) {
             return adopt(*next, page, *header);
         }
+        if (header.error().code == Code::unsupported) {
+            return unsupported(*next, Offset(0), header.error().message);
+        }
         bad = header.error().message;
     }
     return corrupt(*next, Offset(0), bad);
@@ -253,6 +262,9 @@ Result<RemoteMirror::Step> RemoteMirror::read_batches(Offset limit, std::string&
         TRY(store(current(), end_.end, ByteView(*bytes).first(walk.taken)));
         end_ = walk.end;
         return Step::moved;
+    }
+    if (walk.unsupported) {
+        return unsupported(current(), end_.end, walk.bad);
     }
     bad = walk.bad;
     if (bad.empty() && bytes->size() == wanted) {

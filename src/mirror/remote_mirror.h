@@ -56,6 +56,8 @@ private:
     Status read_stored_slot();
     Result<bool> bytes_behind_end() const;
     Error corrupt(const SegmentId& id, Offset at, const std::string& why) const;
+    /// Whole, and of a newer build: the mirror stands here until this one is upgraded.
+    Error unsupported(const SegmentId& id, Offset at, const std::string& why) const;
 
     env::Env env_;
     share::LogShare& share_;

@@ -32,7 +32,7 @@ eventlog::LogPosition first_position(const SegmentId& id, const SegmentHeader& h
 
 Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from,
                   const eventlog::ClusterId& cluster, const WriterId& writer) {
-    Walk out{0, from, ""};
+    Walk out{0, from, "", false};
     const auto uid = eventlog::segment_uid(cluster, writer, segment_of(from));
     for (;;) {
         const auto rest = bytes.subspan(out.taken);
@@ -51,6 +51,7 @@ Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from,
                                      : Result<std::vector<events::Event>>(verified.error());
         if (!events) {
             out.bad = events.error().message;
+            out.unsupported = events.error().code == Code::unsupported;
             return out;
         }
         out.taken += verified->length;

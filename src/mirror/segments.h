@@ -43,6 +43,7 @@ struct Walk {
     std::size_t taken = 0;
     eventlog::LogPosition end;
     std::string bad;  // why the next batch does not verify; empty when it is only not there
+    bool unsupported = false;  // it verifies, and is of a version that this build does not know
 };
 Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from,
                   const eventlog::ClusterId& cluster, const WriterId& writer);

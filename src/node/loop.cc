@@ -74,6 +74,7 @@ int Loop::live() {
     started.slots = config_.role == Role::worker ? config_.slots : 0;
     started.cpus = config_.cpus;
     started.memory_mb = config_.memory_mb;
+    started.level = events::current_level;
     started.version = config_.version;
     started.heartbeat_ms = config_.heartbeat().count();
     fold_local_mirrors();
@@ -314,7 +315,9 @@ void Loop::fold_mirrors() {
             const std::string problem = "mirror of " + writer.v + ": " + done.error().message;
             if (rejected_recently_.insert(problem).second) {
                 env_.telemetry.log(env::Level::error, "loop", problem);
-                append(events::Observation{"log.corrupt", writer.v, done.error().message});
+                append(events::Observation{
+                    done.error().code == Code::unsupported ? "log.unsupported" : "log.corrupt",
+                    writer.v, done.error().message});
             }
         }
     }
@@ -376,6 +379,7 @@ void Loop::note_nodes() {
     auto view = snapshot();
     nodes_ = view.nodes();
     switches_ = view.switches();
+    cluster_level_ = view.level();
     heed_operators(view);
     health_of_.clear();
     for (const auto& [node, row] : view.health()) {
@@ -404,6 +408,7 @@ void Loop::note_changed(const projection::Applied& applied) {
 void Loop::commit() {
     requests_of_turn_.clear();
     bytes_of_turn_ = 0;
+    drop_unusable();
     if (payloads_.empty()) {
         auto sends = std::move(sends_);
         sends_.clear();
@@ -472,6 +477,25 @@ void Loop::drop_impossible() {
             env_.telemetry.count("reeve_events_dropped_total", 1);
         }
         return !encoded;
+    });
+}
+
+// A writer uses the types of the cluster's level: an older one could neither read nor heed others.
+// Who appends such a type looks at the level first; this is the last fence. LevelRaised is what
+// every writer that it names knows.
+void Loop::drop_unusable() {
+    std::erase_if(payloads_, [this](const events::Payload& payload) {
+        const auto type = events::type_id(payload);
+        const bool usable = events::level_of(type) <= cluster_level_ ||
+                            std::holds_alternative<events::LevelRaised>(payload);
+        if (!usable) {
+            env_.telemetry.log(env::Level::error, "loop",
+                               "left out: " + events::type_name(type) + " is of level " +
+                                   std::to_string(events::level_of(type)) +
+                                   ", the cluster is at level " + std::to_string(cluster_level_));
+            env_.telemetry.count("reeve_events_dropped_total", 1);
+        }
+        return !usable;
     });
 }
 

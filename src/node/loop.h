@@ -82,6 +82,7 @@ private:
     void commit();
     void show_life();
     void drop_impossible();
+    void drop_unusable();
     void append_failed();
     Result<projection::Applied> apply(std::span<const projection::FoldInput> inputs);
     void view_failed(const Error& error);
@@ -197,6 +198,11 @@ private:
     bool any_behind() const;
     bool hides_nothing(const WriterId& writer) const;
     bool does_duties() const;
+    bool outdated(const projection::NodeRow& node) const { return node.level < cluster_level_; }
+    /// This build does not know all that the log may say: it decides nothing.
+    bool outdated() const { return events::current_level < cluster_level_; }
+    void raise_level();
+    std::string own_state() const;
     bool all_caught_up() const;
     bool all_heard_since(MonoTime moment) const;
     void health();
@@ -281,6 +287,7 @@ private:
     std::map<WriterId, projection::NodeRow> nodes_;
     std::map<std::string, projection::SwitchRow> switches_;
     std::map<NodeId, std::string> health_of_;  // what each node last told of itself
+    std::uint32_t cluster_level_ = events::first_level;  // event types above it are not written
     control::RoutingStats stats_;
     MonoTime stats_at_;
     std::deque<SharedWaiter> waiters_;

@@ -51,6 +51,7 @@ std::vector<control::Candidate> Loop::candidates(const projection::Snapshot& vie
         one.stopped = node.stopped;
         const auto drain = switches_.find(drain_switch(node.node));
         one.draining = drain != switches_.end() && drain->second.value == "on";
+        one.outdated = outdated(node);
         one.silent_for = silent_for(writer);
         one.heartbeat = milliseconds(node.heartbeat_ms);
         out.push_back(std::move(one));
@@ -67,6 +68,9 @@ bool Loop::may_claim(std::string* why) const {
     };
     if (!share_ok()) {
         return no("the share is away");
+    }
+    if (outdated()) {
+        return no("the cluster's level is above what this build knows; upgrade reeve here");
     }
     if (!all_caught_up()) {
         return no("not all logs are read to their heads");
@@ -463,7 +467,7 @@ bool Loop::start_at_once(const JobId& job, const queue::JobSpec& spec,
     const auto drain = switches_.find(drain_switch(config_.node));
     const bool draining = drain != switches_.end() && drain->second.value == "on";
     if (config_.role != Role::worker || !simple || draining || !supervisor_ready_ || clock_.off() ||
-        past_deadline(spec) || (spec.stop_on_partition && fenced()) ||
+        outdated() || past_deadline(spec) || (spec.stop_on_partition && fenced()) ||
         busy_slots() >= config_.slots) {
         return false;
     }

@@ -144,8 +144,8 @@ control::Liveness Loop::liveness(const WriterId& writer) const {
 
 bool Loop::coordinator_live() const {
     for (const auto& [writer, node] : nodes_) {
-        if (node.role == "coord" && liveness(writer) == control::Liveness::live &&
-            !clock_is_off(node.node)) {
+        if (node.role == "coord" && !outdated(node) &&
+            liveness(writer) == control::Liveness::live && !clock_is_off(node.node)) {
             return true;
         }
     }
@@ -161,6 +161,7 @@ bool Loop::another_publishes() const {
     return coordinator_live() ||
            std::any_of(nodes_.begin(), nodes_.end(), [this](const auto& node) {
                return node.second.role == "worker" && node.first < config_.writer &&
+                      !outdated(node.second) &&
                       liveness(node.first) == control::Liveness::live &&
                       !clock_is_off(node.second.node);
            });
@@ -185,7 +186,13 @@ bool Loop::does_duties() const {
     std::map<WriterId, control::Liveness> coordinators;
     std::map<WriterId, control::Liveness> workers;
     milliseconds silence{1'000'000'000};
+    if (outdated()) {
+        return false;
+    }
     for (const auto& [writer, node] : nodes_) {
+        if (outdated(node)) {
+            continue;  // it keeps no duties
+        }
         auto state = liveness(writer);
         if (state == control::Liveness::live && clock_is_off(node.node)) {
             state = control::Liveness::silent;  // it decides nothing
@@ -208,6 +215,25 @@ bool Loop::does_duties() const {
     }
     const auto stagger = config_.timing.duty_stagger * static_cast<std::int64_t>(*rank);
     return silence >= config_.timing.coordinator_silent() + stagger;
+}
+
+// Levels only rise, and only when every writer there is knows the next one; one that said goodbye
+// may come back as it was. A log that is not read to its end may tell of another writer or build.
+void Loop::raise_level() {
+    if (outdated() || !all_caught_up()) {
+        return;
+    }
+    auto least = events::current_level;
+    for (const auto& [writer, node] : nodes_) {
+        const auto remote = remote_.find(writer);
+        const bool removed = remote != remote_.end() && remote->second.retired;
+        least = removed ? least : std::min(least, node.level);
+    }
+    if (least > cluster_level_) {
+        env_.telemetry.log(env::Level::info, "control",
+                           "every writer knows level " + std::to_string(least));
+        append(events::LevelRaised{least});
+    }
 }
 
 control::DutyView Loop::duty_view(const projection::Snapshot& view) const {
@@ -252,6 +278,7 @@ void Loop::duties() {
     if (!mine) {
         return;
     }
+    raise_level();
     auto view = snapshot();
     const std::set<JobId> changed = due;
     for (const auto& job : changed) {
@@ -313,13 +340,20 @@ void Loop::do_duties_for(const projection::Snapshot& view, const JobId& job,
     }
 }
 
+std::string Loop::own_state() const {
+    if (outdated()) {
+        return "degraded: this build knows level " + std::to_string(events::current_level) +
+               ", the cluster is at level " + std::to_string(cluster_level_) +
+               ": nothing is claimed here; upgrade reeve on this node";
+    }
+    return share_ok() ? "ok" : "degraded: the share is away";
+}
+
 void Loop::health() {
     if (!share_heard_ && now_ - last_round_ < first_word_patience) {
         return;  // nobody has looked at the share yet
     }
-    const std::string state = !share_ok()    ? "degraded: the share is away"
-                              : clock_.off() ? std::string(wrong_clock)
-                                             : "ok";
+    const std::string state = own_state();
     if (state != health_seen_) {
         health_seen_ = state;
         health_since_ = now_;
@@ -359,6 +393,8 @@ std::string Loop::live_status_json() const {
                           {"share", share_ok() ? "ok" : "away"},
                           {"clock", clock_json()},
                           {"loop", turn_times_json()},
+                          {"level", events::current_level},
+                          {"cluster_level", cluster_level_},
                           {"duties", duties_on_},
                           {"coordinator_live", coordinator_live()},
                           {"running", own_.size()},

@@ -111,8 +111,9 @@ private:
         }
     }
     void also(const events::Event& event, const events::NodeStarted& e) {
-        NodeRow row{event.stamp(), e.node, e.incarnation, e.role,    e.roles,        e.labels,
-                    e.slots,       e.cpus, e.memory_mb,   e.version, e.heartbeat_ms, false};
+        NodeRow row{event.stamp(), e.node,         e.incarnation, e.role,      e.roles,
+                    e.labels,      e.slots,        e.cpus,        e.memory_mb, e.level,
+                    e.version,     e.heartbeat_ms, false};
         put_node(event, row);
     }
     void also(const events::Event& event, const events::NodeStopped&) {
@@ -179,6 +180,18 @@ private:
         }
         applied_.nodes_changed = true;
         put(table::policy, policy_key(e), encode(e));
+    }
+    void also(const events::Event& event, const events::LevelRaised& e) {
+        const auto old = transaction_.get(table::cluster, as_bytes(level_key));
+        if (old) {
+            const auto before = decode_level(*old);
+            if (before.level > e.level ||
+                (before.level == e.level && before.stamp <= event.stamp())) {
+                return;
+            }
+        }
+        applied_.nodes_changed = true;
+        put(table::cluster, as_bytes(level_key), encode(LevelRow{event.stamp(), e.level}));
     }
     void also(const events::Event& event, const events::NodeHealth& e) {
         if (!valid_node_name(e.node.v)) {
@@ -317,10 +330,13 @@ private:
 
 namespace {
 
-/// Rows of another fold are thrown away: they are computed again from the logs.
+/// Rows of another fold are thrown away: they are computed again from the logs. So are those of a
+/// build that knew fewer event types, for it passed over what is known now.
 Status settle_fold_version(kv::Store& store) {
     const auto key = as_bytes("fold_version");
-    const auto wanted = be64(fold_version);
+    auto wanted = be64(fold_version);
+    const auto types = be64(std::variant_size_v<events::Payload> - 1);
+    wanted.insert(wanted.end(), types.begin(), types.end());
     {
         TRY_ASSIGN(auto reading, store.read());
         const auto found = reading->get(table::meta, key);

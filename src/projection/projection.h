@@ -41,6 +41,7 @@ struct NodeRow {       // key: writer
     std::uint32_t slots = 0;
     std::uint32_t cpus = 0;
     std::uint64_t memory_mb = 0;
+    std::uint32_t level = events::first_level;  // the greatest event level that it knows
     std::string version;
     std::int64_t heartbeat_ms = 0;
     bool stopped = false;  // its last word was NodeStopped
@@ -144,6 +145,8 @@ public:
     std::map<NodeId, HealthRow> health() const;
     std::map<RoutingKey, RoutingRow> routing() const;
     std::map<std::string, std::uint64_t> totals() const;  // jobs by state name
+    /// Of the cluster: the greatest that a LevelRaised names.
+    std::uint32_t level() const;
     std::vector<events::Event> observations(
         std::size_t newest) const;  // Observation and JobRejected
     Cut cut() const;
@@ -162,7 +165,7 @@ private:
 
 struct Applied {
     std::set<JobId> changed;     // rows that changed
-    bool nodes_changed = false;  // nodes, their states, switches, retirements or policies
+    bool nodes_changed = false;  // nodes, their states, switches, level, or operators' words
     std::size_t events = 0;
 };
 
@@ -175,7 +178,8 @@ struct FoldInput {
 
 class Projection {
 public:
-    /// Clears a store whose rows another fold version wrote.
+    /// Clears a store whose rows another fold version wrote, or a build that knew other event
+    /// types.
     static Result<std::unique_ptr<Projection>> open(kv::Store& store);
     /// Names of the tables, for opening the store.
     static std::span<const std::string_view> table_names();

@@ -165,6 +165,11 @@ std::map<std::string, std::uint64_t> Snapshot::totals() const {
     return out;
 }
 
+std::uint32_t Snapshot::level() const {
+    const auto bytes = transaction_->get(table::cluster, as_bytes(level_key));
+    return bytes ? decode_level(*bytes).level : events::first_level;
+}
+
 std::vector<events::Event> Snapshot::observations(std::size_t newest) const {
     std::vector<events::Event> out;
     scan_back(table::observations, [&](ByteView, ByteView value) {

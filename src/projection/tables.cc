@@ -119,6 +119,7 @@ Bytes encode(const NodeRow& n) {
     w.u32(n.slots);
     w.u32(n.cpus);
     w.u64(n.memory_mb);
+    w.u32(n.level);
     w.text(n.version);
     w.i64(n.heartbeat_ms);
     w.boolean(n.stopped);
@@ -136,6 +137,7 @@ NodeRow decode_node(ByteView bytes) {
     n.slots = r.u32();
     n.cpus = r.u32();
     n.memory_mb = r.u64();
+    n.level = r.u32();
     n.version = r.text();
     n.heartbeat_ms = r.i64();
     n.stopped = r.boolean();
@@ -320,6 +322,20 @@ RequestRow decode_request(ByteView bytes) {
     RequestRow row;
     row.stamp = get_stamp(r);
     get_array(r, row.job.bytes);
+    return row;
+}
+
+Bytes encode(const LevelRow& row) {
+    ByteWriter w;
+    put_stamp(w, row.stamp);
+    w.u32(row.level);
+    return std::move(w).take();
+}
+LevelRow decode_level(ByteView bytes) {
+    ByteReader r(bytes);
+    LevelRow row;
+    row.stamp = get_stamp(r);
+    row.level = r.u32();
     return row;
 }
 

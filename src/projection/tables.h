@@ -14,13 +14,15 @@ namespace reeve::projection {
 
 namespace table {
 constexpr kv::Table meta{0}, jobs{1}, outputs{2}, nodes{3}, switches{4}, health{5}, routing{6},
-    requests{7}, index{8}, dependents{9}, totals{10}, observations{11}, retired{12}, policy{13};
-constexpr std::array<std::string_view, 14> names = {
+    requests{7}, index{8}, dependents{9}, totals{10}, observations{11}, retired{12}, policy{13},
+    cluster{14};
+constexpr std::array<std::string_view, 15> names = {
     "meta",     "jobs",  "outputs",    "nodes",  "switches",     "health",  "routing",
-    "requests", "index", "dependents", "totals", "observations", "retired", "policy"};
+    "requests", "index", "dependents", "totals", "observations", "retired", "policy",
+    "cluster"};
 /// Views whose rows are functions of events alone: those in the digest.
-constexpr std::array<kv::Table, 9> digested = {jobs,    outputs,  nodes,   switches, health,
-                                               routing, requests, retired, policy};
+constexpr std::array<kv::Table, 10> digested = {jobs,    outputs,  nodes,   switches, health,
+                                                routing, requests, retired, policy,   cluster};
 }  // namespace table
 
 inline std::string_view table_name(kv::Table t) {
@@ -69,6 +71,15 @@ struct RequestRow {
 };
 Bytes encode(const RequestRow& row);
 RequestRow decode_request(ByteView bytes);
+
+/// cluster, key "level": the greatest level, and the least stamp that says so.
+struct LevelRow {
+    EventStamp stamp;
+    std::uint32_t level = 0;
+};
+constexpr std::string_view level_key = "level";
+Bytes encode(const LevelRow& row);
+LevelRow decode_level(ByteView bytes);
 
 Cut read_cut(kv::ReadTransaction& transaction);
 

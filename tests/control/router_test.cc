@@ -83,6 +83,8 @@ TEST(Router, EachExclusionHasItsReason) {
         {"", [](Candidate& c) { c.running = 100; }},
         {"stopped", [](Candidate& c) { c.stopped = true; }},
         {"drained", [](Candidate& c) { c.draining = true; }},
+        {"runs a build older than the cluster's level; upgrade it",
+         [](Candidate& c) { c.outdated = true; }},
         {"silent for 15 s (limit 15 s)", [](Candidate& c) { c.silent_for = milliseconds(15'001); }},
         {"silent for 60 s (limit 3 s)",
          [](Candidate& c) { c.silent_for = seconds(60), c.heartbeat = seconds(1); }},

@@ -50,7 +50,8 @@ std::vector<Payload> samples() {
         Observation{"log.corrupt", "mira.worker", "bit"},
         DigestTaken{"cut", "00ff"},
         WriterRetired{WriterId("mira.worker"), 2, 3, 4, 5000, 77, {1, 2}, "died", {3}, {4}, {5}},
-        PolicyLoaded{7, {{"retention.toml", "[results]\n"}}, {6}, {7}, {8}}};
+        PolicyLoaded{7, {{"retention.toml", "[results]\n"}}, {6}, {7}, {8}},
+        LevelRaised{7}};
 }
 
 TEST(Codec, EveryTypeComesBackAsItWas) {
@@ -77,6 +78,27 @@ TEST(Codec, UnknownTypeIsKeptNotGuessed) {
     const auto event = decode(999, *bytes, WriterId("nova.worker"), Seq(1));
     ASSERT_TRUE(event);
     EXPECT_EQ(std::get<Unknown>(event->payload).type, 999);
+    EXPECT_EQ(std::get<Unknown>(event->payload).flatbuffer, *bytes);
+    const auto shown = nlohmann::json::parse(to_json(*event));
+    EXPECT_EQ(shown["type"], "Unknown(999)");
+    EXPECT_EQ(shown["flatbuffer"], to_hex(*bytes)) << "an export loses nothing";
+}
+
+TEST(Codec, EveryTypeHasALevelThatThisBuildKnows) {
+    std::uint32_t newest = 0;
+    for (std::uint16_t type = 1; type < std::variant_size_v<Payload>; ++type) {
+        EXPECT_GE(level_of(type), first_level) << type_name(type);
+        EXPECT_LE(level_of(type), current_level) << type_name(type);
+        newest = std::max(newest, level_of(type));
+    }
+    EXPECT_EQ(newest, current_level) << "a level without a type of its own";
+    EXPECT_GT(level_of(0), current_level);
+    EXPECT_GT(level_of(999), current_level);
+}
+
+TEST(Codec, ALevelBelowTheFirstIsNone) {
+    EXPECT_FALSE(decode(type_id(LevelRaised{}), *encode(Hlc(1), LevelRaised{0}),
+                        WriterId("nova.worker"), Seq(1)));
 }
 
 TEST(Codec, AFrameThatNamesAnotherTypeIsCorrupt) {

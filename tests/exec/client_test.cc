@@ -103,21 +103,63 @@ TEST_F(ExecTest, PacketsThatNobodyUnderstandsEndTheConnectionOnly) {
     EXPECT_EQ(run(script(1, "exit 3")).exit, 3);
 }
 
-TEST_F(ExecTest, AHelloOfAnotherVersionIsAnsweredWithOurs) {
+/// Says hello as a worker of another build does; true when the answer is the supervisor's own
+/// hello.
+bool foreign_hello(const std::string& socket_path) {
     const exec::Fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    socket_path().copy(address.sun_path, sizeof address.sun_path - 1);
-    ASSERT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    socket_path.copy(address.sun_path, sizeof address.sun_path - 1);
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+        return false;
+    }
     const auto hello = exec::encode(exec::ClientMessage(exec::ClientHello{77, 0}));
-    ASSERT_GT(::send(fd.get(), hello.data(), hello.size(), 0), 0);
+    if (::send(fd.get(), hello.data(), hello.size(), 0) < 0) {
+        return false;
+    }
     pollfd entry{fd.get(), POLLIN, 0};
-    ASSERT_EQ(::poll(&entry, 1, 10'000), 1);
     std::array<std::uint8_t, 1024> answer{};
-    const auto got = ::recv(fd.get(), answer.data(), answer.size(), 0);
-    ASSERT_GT(got, 0);
-    EXPECT_TRUE(exec::decode_server(ByteView(answer.data(), static_cast<std::size_t>(got))));
+    const auto got = ::poll(&entry, 1, 10'000) == 1
+                         ? ::recv(fd.get(), answer.data(), answer.size(), 0)
+                         : ssize_t{-1};
+    return got > 0 && exec::decode_server(ByteView(answer.data(), static_cast<std::size_t>(got)));
+}
+
+TEST_F(ExecTest, AHelloOfAnotherVersionIsAnsweredWithOurs) {
+    EXPECT_TRUE(foreign_hello(socket_path()));
     EXPECT_EQ(run(script(1, "exit 3")).exit, 3);  // and has not displaced the client
+}
+
+TEST_F(ExecTest, ASupervisorThatItsWorkerCannotTalkToLeavesWhenItsAttemptsHaveEnded) {
+    const auto plan = script(1, "while ! [ -e end ]; do sleep 0.02; done; echo done; exit 5");
+    start(plan);
+    ASSERT_TRUE(eventually([&] { return std::filesystem::exists(plan.directory + "/started"); }));
+    const auto old = supervisor_pid();
+    const auto instance = hello_->instance;
+    client_.reset();  // the worker was replaced by one of another version
+    ASSERT_TRUE(foreign_hello(socket_path()));
+    ASSERT_TRUE(foreign_hello(socket_path())) << "it is asked again and again";
+    EXPECT_EQ(supervisor_pid(), old) << "what runs goes on";
+    std::ofstream(plan.directory + "/end").flush();
+    ASSERT_TRUE(eventually([&] { return !alive(old); })) << "then its place is free";
+    client_ = make_client();
+    connect();
+    EXPECT_NE(hello_->instance, instance);
+    EXPECT_EQ(outcome_of(plan.attempt).exit, 5) << "the next one tells what became of it";
+    EXPECT_EQ(text_of(outcome_of(plan.attempt).out), "done\n");
+}
+
+TEST_F(ExecTest, AWorkerThatItUnderstandsAgainKeepsIt) {
+    client_.reset();
+    const auto before = supervisor_pid();
+    ASSERT_GT(before, 0);
+    client_ = make_client();
+    connect();
+    ASSERT_TRUE(foreign_hello(socket_path()));
+    const auto outcome = run(script(1, "exit 3"));
+    ASSERT_TRUE(client_->acknowledge(outcome.number));
+    EXPECT_EQ(run(script(2, "exit 4")).exit, 4);
+    EXPECT_EQ(supervisor_pid(), before);
 }
 
 TEST(SupervisorClient, SaysWhyThereIsNone) {

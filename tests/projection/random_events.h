@@ -94,7 +94,7 @@ public:
     events::Payload other(const WriterId& by) {
         const auto text = std::to_string(number(4));
         const NodeId node = coin() ? node_of(by) : NodeId("mira");
-        switch (number(9)) {
+        switch (number(10)) {
             case 0:
                 return events::NodeStarted{node_of(by),
                                            Incarnation(1 + number(9)),
@@ -104,7 +104,7 @@ public:
                                            number(4),
                                            8,
                                            4096,
-                                           1,
+                                           1 + number(3),
                                            text,
                                            5000};
             case 1: return events::NodeStopped{node_of(by), Incarnation(1 + number(9)), text};
@@ -116,6 +116,7 @@ public:
             case 5: return events::Observation{"log.corrupt", node.v, text};
             case 6: return events::DigestTaken{text, text};
             case 7: return events::Unknown{999};
+            case 8: return events::LevelRaised{1 + number(4)};
             default: return events::SwitchSet{"", "on", 1, 0, text};
         }
     }

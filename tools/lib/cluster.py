@@ -89,10 +89,14 @@ class Cluster:
         """(writer name, state directory) of every writer that this cluster ever started."""
         return [(name, self.state(*name.split("."))) for name in sorted(self.daemons)]
 
+    def programs(self, node):
+        """Where this node's daemons are installed."""
+        return self.binaries
+
     def start(self, node, role="worker", words=()):
         """Starts a daemon, with more words on its command line; its standard error goes to logs/<writer>.log."""
         writer = f"{node}.{role}"
-        program = self.binaries / ("reeve-worker" if role == "worker" else "reeve-coordinator")
+        program = self.programs(node) / ("reeve-worker" if role == "worker" else "reeve-coordinator")
         with open(self._logs / f"{writer}.log", "ab") as log:
             self.daemons[writer] = subprocess.Popen([str(program), "--config", str(self.config(node)), *words],
                                                     env=dict(os.environ, **self.environment.get(writer, {})),

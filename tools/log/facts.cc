@@ -38,6 +38,16 @@ void count(LogFacts& facts, const eventlog::Batch& batch) {
     }
 }
 
+/// Whole, but written by a later build: no damage.
+bool newer_than_this(const Error& error) { return error.code == Code::unsupported; }
+
+const char* verdict(const std::optional<Error>& damage) {
+    if (!damage) {
+        return "ok     ";
+    }
+    return newer_than_this(*damage) ? "NEWER  " : "DAMAGED";
+}
+
 Status read_whole(env::FileSystem& files, const eventlog::Trust& trust,
                   const replay::LogDirectory& log, LogFacts& facts) {
     TRY_ASSIGN(auto reader, eventlog::LogReader::open(files, log.path, trust, log.writer));
@@ -106,7 +116,7 @@ json facts_json(const replay::LogDirectory& log, const LogFacts& facts) {
         out["last"] = rfc3339(facts.last_ms);
     }
     if (facts.damage) {
-        out["damage"] = facts.damage->message;
+        out[newer_than_this(*facts.damage) ? "unsupported" : "damage"] = facts.damage->message;
     }
     return out;
 }
@@ -124,7 +134,7 @@ json behind_json(const WriterId& writer, const Behind& behind) {
 
 void print_facts(const replay::LogDirectory& log, const LogFacts& facts) {
     fmt::print("{}  {:<14} {:>8} events  {:>10}  ends in {}-{} at {}, sha256 {}\n",
-               facts.damage ? "DAMAGED" : "ok     ", printable(log.writer.v), facts.events,
+               verdict(facts.damage), printable(log.writer.v), facts.events,
                cli::human_bytes(facts.bytes), facts.end.incarnation.v, facts.end.segment.v,
                facts.end.end.v, to_hex(facts.end.hash).substr(0, 16));
     if (facts.damage) {
@@ -221,7 +231,9 @@ int stats(Context& context, const Arguments& arguments) {
         logs.row(
             {printable(log.writer.v), std::to_string(facts.events), std::to_string(facts.batches),
              cli::human_bytes(facts.bytes), facts.events > 0 ? rfc3339(facts.first_ms) : "-",
-             facts.events > 0 ? rfc3339(facts.last_ms) : "-", facts.damage ? "damaged" : "ok"});
+             facts.events > 0 ? rfc3339(facts.last_ms) : "-", !facts.damage                    ? "ok"
+             : newer_than_this(*facts.damage) ? "newer"
+                                              : "damaged"});
         if (facts.damage) {
             exit = cli::exit_verification;
             damage.push_back(facts.damage->message);

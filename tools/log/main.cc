@@ -59,8 +59,10 @@ std::string line_of(const Context& context, const json& event) {
 int report_damage(const Context& context, const std::vector<Error>& damage) {
     for (const auto& error : damage) {
         context.fail({error.code, printable(error.message)},
-                     "another writer's mirror or the share may hold this log whole: reeve log "
-                     "verify DIR; --salvage shows what is behind the damage");
+                     error.code == Code::unsupported
+                         ? "it was written by a later build: read it with that one"
+                         : "another writer's mirror or the share may hold this log whole: reeve log "
+                           "verify DIR; --salvage shows what is behind the damage");
     }
     return damage.empty() ? cli::exit_done : cli::exit_verification;
 }

@@ -162,6 +162,16 @@ std::string dominant(const json& document) {
                      document["offer"]["nodes"][0].value("reason", "");
 }
 
+/// What holds every job back here, whatever is known of this one.
+std::string level_reason(const projection::Snapshot& view) {
+    if (view.level() <= events::current_level) {
+        return "";
+    }
+    return "the cluster is at level " + std::to_string(view.level()) + ", this build knows level " +
+           std::to_string(events::current_level) +
+           ": nothing is claimed or offered here; upgrade reeve on this node";
+}
+
 int why(Context& context, const std::string& text) {
     int exit = exit_done;
     const auto found = find(context, text, exit);
@@ -169,10 +179,11 @@ int why(Context& context, const std::string& text) {
         return exit;
     }
     const auto document = observability::job_document(found->job, found->row);
+    const auto held = document.value("state", "") == "pending" ? level_reason(found->view) : "";
     const json answer{{"schema", "reeve.why/v1"},
                       {"job", document.value("job", "")},
                       {"state", document.value("state", "")},
-                      {"reason", dominant(document)}};
+                      {"reason", held.empty() ? dominant(document) : held}};
     if (context.options.json) {
         context.print(answer);
     } else {

@@ -31,6 +31,7 @@ json node_document(const WriterId& writer, const projection::NodeRow& row, const
              {"memory_mb", row.memory_mb},
              {"incarnation", row.incarnation.v},
              {"version", row.version},
+             {"level", row.level},
              {"said_goodbye", row.stopped},
              {"last_word", rfc3339(hlc_ms(row.stamp.hlc))}};
     const auto drain = switches.find("drain/" + row.node.v);
