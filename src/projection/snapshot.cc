@@ -123,17 +123,19 @@ std::map<std::string, SwitchRow> Snapshot::switches() const {
 
 std::vector<events::WriterRetired> Snapshot::retired() const {
     std::vector<events::WriterRetired> out;
-    for (auto& [key, row] : all_rows(*transaction_, table::retired, &decode_retired)) {
-        out.push_back(std::move(row));
-    }
+    scan(table::retired, {}, [&](ByteView, ByteView row) {
+        out.push_back(decode_retired(row));
+        return true;
+    });
     return out;
 }
 
 std::vector<events::PolicyLoaded> Snapshot::policies() const {
     std::vector<events::PolicyLoaded> out;
-    for (auto& [key, row] : all_rows(*transaction_, table::policy, &decode_policy)) {
-        out.push_back(std::move(row));
-    }
+    scan(table::policy, {}, [&](ByteView, ByteView row) {
+        out.push_back(decode_policy(row));
+        return true;
+    });
     return out;
 }
 
