@@ -301,14 +301,22 @@ void Loop::health() {
     if (!share_heard_ && now_ - last_round_ < first_word_patience) {
         return;  // nobody has looked at the share yet
     }
-    const std::string state = share_ok() ? "ok" : "degraded: the share is away";
+    // What is dropped first: while room is scarce only a change of state is told, then not even
+    // that.
+    if (!takes_work()) {
+        return;
+    }
+    const bool ample = space_.level == control::SpaceLevel::ample;
+    const std::string state = !share_ok() ? "degraded: the share is away"
+                              : ample     ? "ok"
+                                          : "degraded: the disk has little room";
     if (state != health_seen_) {
         health_seen_ = state;
         health_since_ = now_;
     }
     // What comes and goes within seconds is not worth an event each time.
     const bool changed = state != health_state_ && now_ - health_since_ >= health_holds_for;
-    if (!changed && now_ < next_health_) {
+    if (!changed && (now_ < next_health_ || !ample)) {
         return;
     }
     const auto facts = links_.host.facts();
@@ -338,6 +346,7 @@ std::string Loop::live_status_json() const {
                           {"incarnation", writer_->position().incarnation.v},
                           {"at_ms", wall_.ms},
                           {"share", share_ok() ? "ok" : "away"},
+                          {"disk", space_document()},
                           {"duties", duties_on_},
                           {"coordinator_live", coordinator_live()},
                           {"running", own_.size()},

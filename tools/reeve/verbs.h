@@ -15,5 +15,6 @@ void register_nodes(Program& program);
 void register_init(Program& program);
 void register_config(Program& program);
 void register_doctor(Program& program);
+void register_retention(Program& program);
 
 }  // namespace reeve::cli
