@@ -462,7 +462,7 @@ void Loop::view_failed(const Error& error) {
 void Loop::enter_trouble(const std::string& what, Code code) {
     env_.telemetry.log(env::Level::error, "loop", what);
     in_trouble_ = true;
-    const bool room_made = code == Code::full && release_ballast(what);
+    const bool room_made = code == Code::full && disk_is_full() && release_ballast(what);
     try_again_ = room_made ? now_ : now_ + try_again_after;
     supervisor_ready_ = false;
 }

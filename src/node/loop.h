@@ -97,6 +97,7 @@ private:
     // --- room on the own disk (loop_space.cc)
     void watch_space();
     void keep_ballast();
+    bool disk_is_full() const;
     bool release_ballast(const std::string& why);
     void ballast_released(const std::string& why);
     void tell_ballast_released();

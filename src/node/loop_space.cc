@@ -59,6 +59,12 @@ void Loop::keep_ballast() {
     }
 }
 
+/// A view may also be full by itself, with room around it: then the ballast would not help it.
+bool Loop::disk_is_full() const {
+    const auto free = env_.files.free_bytes(config_.state_directory);
+    return !free || *free < std::max(config_.space.reserve_bytes, mib);
+}
+
 /// True when room was made by it. Removed whatever was last seen of it: a file that has come since
 /// counts too.
 bool Loop::release_ballast(const std::string& why) {

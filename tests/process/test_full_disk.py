@@ -167,6 +167,17 @@ class Ballast(DiskCase):
         wait_for(lambda: self.cluster.json("status")["daemon"]["share"] == "ok", 20, "HEAD is written again")
         self.goes_on()
 
+    def test_a_start_on_a_full_disk_takes_the_ballast(self):
+        before = self.released()
+        self.cluster.stop_daemons()
+        self.fill()
+        self.cluster.start("nova")
+        self.cluster.wait_serving("nova")
+        self.assertFalse(self.ballast.exists())
+        wait_for(lambda: self.released() == before + 1, 20, "the log says that the ballast was released")
+        self.assertEqual(self.refusal().returncode, 8)
+        self.goes_on()
+
     def goes_on(self):
         (self.disk / "filler").unlink()
         wait_for(lambda: self.space()["level"] == "ample", 20, "the room is seen")
