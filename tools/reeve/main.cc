@@ -46,6 +46,7 @@ int run(int argc, char** argv) {
     register_init(program);
     register_config(program);
     register_doctor(program);
+    register_retention(program);
     return run_program(program, argc, argv);
 }
 

@@ -17,5 +17,6 @@ void register_policy(Program& program);
 void register_init(Program& program);
 void register_config(Program& program);
 void register_doctor(Program& program);
+void register_retention(Program& program);
 
 }  // namespace reeve::cli
