@@ -43,6 +43,7 @@ int run(int argc, char** argv) {
     register_nodes(program);
     register_members(program);
     register_policy(program);
+    register_nas(program);
     register_init(program);
     register_config(program);
     register_doctor(program);
