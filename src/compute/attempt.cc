@@ -1,5 +1,7 @@
 #include "compute/attempt.h"
 
+#include <algorithm>
+
 namespace reeve::compute {
 namespace {
 
@@ -31,6 +33,14 @@ std::string attempt_directory(const std::string& run_root, const AttemptId& atte
     return run_root + "/" + attempt.text();
 }
 
+std::uint64_t output_cap(std::uint64_t spool_bytes, std::uint64_t spooled_bytes,
+                         std::size_t running) {
+    // Each of the running may still write all of what it was given.
+    const std::uint64_t used = spooled_bytes + running * 2 * most_output_bytes;
+    const std::uint64_t left = spool_bytes > used ? spool_bytes - used : 0;
+    return std::clamp(left / 2, least_output_bytes, most_output_bytes);
+}
+
 env::ExecPlan make_plan(const AttemptId& attempt, const queue::JobSpec& spec,
                         const ExecDefaults& defaults) {
     env::ExecPlan plan;
@@ -47,6 +57,7 @@ env::ExecPlan make_plan(const AttemptId& attempt, const queue::JobSpec& spec,
     plan.stdin_text = spec.stdin_text;
     plan.timeout_ms = spec.timeout_s * 1000;
     plan.grace_ms = spec.grace_s * 1000;
+    plan.output_cap_bytes = defaults.output_cap_bytes;
     return plan;
 }
 

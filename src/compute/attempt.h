@@ -14,11 +14,21 @@
 
 namespace reeve::compute {
 
+constexpr std::uint64_t most_output_bytes = 16ULL * 1024 * 1024;  // of a stream, kept in its file
+constexpr std::uint64_t least_output_bytes = 16ULL * 1024;        // these go into the log
+
 struct ExecDefaults {
     std::string run_root;                  // <state>/run
     std::vector<std::string> environment;  // what every command gets: PATH, HOME, LANG
     NodeId node;
+    std::uint64_t output_cap_bytes = most_output_bytes;  // of each stream
 };
+
+/// What is kept of each stream of a new attempt, so that what runs now, and the `spooled_bytes` of
+/// ended attempts that wait for the share, stay within `spool_bytes`: where there is no room, what
+/// fits into the log.
+std::uint64_t output_cap(std::uint64_t spool_bytes, std::uint64_t spooled_bytes,
+                         std::size_t running);
 
 /// <state>/run/<attempt>
 std::string attempt_directory(const std::string& run_root, const AttemptId& attempt);

@@ -187,6 +187,8 @@ Status read_worker(const std::string& path, const toml::table& table, FileConfig
     out.slots = static_cast<std::uint32_t>(reader.integer("slots", 0, 0, max_slots));
     out.cpus = static_cast<std::uint32_t>(reader.integer("cpus", 0, 0, 4096));
     out.memory_mb = static_cast<std::uint64_t>(reader.integer("memory_mb", 0, 0, 1LL << 40));
+    out.spool_bytes =
+        static_cast<std::uint64_t>(reader.integer("spool_mb", 4096, 1, 1LL << 20)) * (1024 * 1024);
     out.roles = reader.texts("roles");
     out.labels = reader.texts("labels");
     out.environment = reader.texts("environment");
@@ -216,6 +218,27 @@ Status read_timing(const std::string& path, const toml::table& table, FileConfig
                                                                min_heartbeat_ms, max_heartbeat_ms));
     timing.duty_stagger = milliseconds(reader.integer(
         "duty_stagger_ms", timing.duty_stagger.count(), min_heartbeat_ms, max_heartbeat_ms));
+    return reader.finish();
+}
+
+Status read_retention(const std::string& path, const toml::table& table, FileConfig& out) {
+    Reader reader(path, table, "retention.");
+    out.retention_interval =
+        seconds(reader.integer("interval_s", out.retention_interval.count() / 1000, 1, 7 * 86'400));
+    return reader.finish();
+}
+
+Status read_log(const std::string& path, const toml::table& table, FileConfig& out) {
+    constexpr std::int64_t most_mb = 1LL << 20;
+    constexpr std::uint64_t mib = 1024 * 1024;
+    Reader reader(path, table, "log.");
+    const auto mb = [&](const char* key, std::uint64_t fallback) {
+        const auto value =
+            reader.integer(key, static_cast<std::int64_t>(fallback / mib), 0, most_mb);
+        return static_cast<std::uint64_t>(value) * mib;
+    };
+    out.space.reserve_bytes = mb("reserve_mb", out.space.reserve_bytes);
+    out.space.ballast_bytes = mb("ballast_mb", out.space.ballast_bytes);
     return reader.finish();
 }
 
@@ -259,7 +282,8 @@ Result<FileConfig> load_config(const std::string& path) {
     }
     for (const auto& [key, read] :
          {std::pair("worker", &read_worker), std::pair("doorbell", &read_doorbell),
-          std::pair("timing", &read_timing), std::pair("incoming", &read_incoming)}) {
+          std::pair("timing", &read_timing), std::pair("incoming", &read_incoming),
+          std::pair("log", &read_log), std::pair("retention", &read_retention)}) {
         if (const auto* sub = reader.table(key)) {
             TRY(read(path, *sub, out));
         }
@@ -288,6 +312,9 @@ node::NodeConfig node_config(const FileConfig& file, node::Role role, std::uint3
     out.incoming_command = file.incoming_command;
     out.timing = file.timing;
     out.router = file.router;
+    out.space = file.space;
+    out.spool_bytes = file.spool_bytes;
+    out.retention_interval = file.retention_interval;
     out.version = REEVE_VERSION;
     return out;
 }
@@ -304,7 +331,9 @@ std::string describe(const FileConfig& c) {
         "worker.labels                    = [{}]\ndoorbell.worker                  = \"{}\"\n"
         "doorbell.coordinator             = \"{}\"\ndoorbell.peers                   = [{}]\n"
         "incoming.command                 = \"{}\"\ntiming.heartbeat_ms              = {}\n"
-        "timing.coordinator_heartbeat_ms  = {}\ntiming.duty_stagger_ms           = {}\n",
+        "timing.coordinator_heartbeat_ms  = {}\ntiming.duty_stagger_ms           = {}\n"
+        "log.reserve_mb                   = {}\nlog.ballast_mb                   = {}\n"
+        "retention.interval_s             = {}\nworker.spool_mb                  = {}\n",
         c.node.v, c.cluster_name, to_hex(c.cluster), c.key_file, c.certificate_file, c.nas, c.state,
         c.run, c.coordinator, c.slots, c.slots == 0 ? "   # as many as processors" : "", c.cpus,
         c.cpus == 0 ? "   # what the machine has" : "", c.memory_mb,
@@ -312,7 +341,9 @@ std::string describe(const FileConfig& c) {
         fmt::join(c.labels, ", "), c.worker_bell, c.coordinator_bell, fmt::join(c.bell_peers, ", "),
         c.incoming_command == node::IncomingCommand::allow ? "allow" : "reject",
         c.timing.worker_heartbeat.count(), c.timing.coordinator_heartbeat.count(),
-        c.timing.duty_stagger.count());
+        c.timing.duty_stagger.count(), c.space.reserve_bytes / (1024 * 1024),
+        c.space.ballast_bytes / (1024 * 1024), c.retention_interval.count() / 1000,
+        c.spool_bytes / (1024 * 1024));
 }
 
 }  // namespace reeve::daemon

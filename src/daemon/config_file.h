@@ -36,6 +36,9 @@ struct FileConfig {
     node::IncomingCommand incoming_command = node::IncomingCommand::reject;
     control::Timing timing;
     control::RouterPolicy router;
+    control::SpacePolicy space;
+    std::uint64_t spool_bytes = 4ULL << 30;
+    milliseconds retention_interval{3'600'000};
     std::vector<std::string> environment;
 
     WriterId writer(node::Role role) const;

@@ -40,6 +40,9 @@ struct MirrorOptions {
 /// Kind of the notice that the share shows less than was written to it.
 constexpr const char* rolled_back = "nas.rolled_back";
 
+/// Kind of the notice that the own disk has no room for what must be remembered before HEAD.
+constexpr const char* own_disk_full = "disk.full";
+
 /// What a step noticed that people or the log must learn (kind, subject, detail of an Observation).
 struct Notice {
     std::string kind;

@@ -338,7 +338,14 @@ Status Pusher::State::declare(const eventlog::LogPosition& accepted, Hlc hlc) {
     }
     eventlog::HeadSlot slot;
     slot.counter = counter + 1;
-    TRY_ASSIGN(slot.tag, tags.tag_of(slot.counter));
+    const auto tag = tags.tag_of(slot.counter);
+    if (!tag) {
+        if (tag.error().code == Code::full) {
+            note(own_disk_full, tag.error().message);
+        }
+        return tag.error();
+    }
+    slot.tag = *tag;
     slot.writer = options.self;
     slot.incarnation = options.incarnation;
     slot.nonce = options.nonce;

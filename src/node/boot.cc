@@ -46,6 +46,14 @@ bool beyond(const eventlog::HeadSlot& slot, const eventlog::LogPosition& end) {
            std::tuple(end.incarnation, end.segment, end.end);
 }
 
+Error gone_on_without(const NodeConfig& config, const eventlog::HeadSlot& head, const Error& why) {
+    return Error{Code::replaced,
+                 config.writer.v + " was replaced: incarnation " +
+                     std::to_string(head.incarnation.v) + " on " +
+                     (head.host.empty() ? "an unnamed machine" : valid_utf8(head.host)) +
+                     " went on without events that only this disk has (" + why.message + ")"};
+}
+
 /// Who has taken part: the task that asks the share, or the one that waits for it. Whoever comes
 /// first goes on; the other touches nothing any more.
 /// `adopting`: what this disk holds must not be gone on with.
@@ -74,12 +82,13 @@ public:
         TRY_ASSIGN(auto own, std::move(log));
         if (head && beyond(*head, own.end)) {
             *turn_ = Turn::adopting;
-            TRY(adopt(*head, own.end));
+            TRY(adopt_log(env_, share_, config_, *head, own.end));
             *turn_ = Turn::contact;
             TRY_ASSIGN(own, recovered(env_.files, config_));
         }
         const auto own_last = std::max(own.end.incarnation, last_asked_for(env_, config_));
-        TRY_ASSIGN(const auto mine, claim(std::max(own_last, greatest).next()));
+        TRY_ASSIGN(const auto mine, claim_incarnation(env_, share_, config_, nonce_,
+                                                      std::max(own_last, greatest).next()));
         return BootedLog{std::move(own), mine};
     }
 
@@ -105,53 +114,6 @@ private:
         return ok();
     }
 
-    Status adopt(const eventlog::HeadSlot& head, const eventlog::LogPosition& end) {
-        env_.telemetry.log(env::Level::warning, "log",
-                           "the share holds more of this log than this disk, up to event " +
-                               std::to_string(head.last_seq.v) + " after " +
-                               std::to_string(end.seq.v) + ": adopting it");
-        mirror::MirrorOptions options;
-        options.log_root = config_.log_root();
-        options.trust = config_.trust;
-        mirror::RemoteMirror own(env_, share_.log(), options, config_.writer, false);
-        TRY(own.load());
-        while (!own.reached(head)) {
-            const auto before = own.end();
-            auto pulled = own.pull(head, mend_bytes);
-            if (!pulled && pulled.error().code == Code::conflict) {
-                return gone_on_without(head, pulled.error());
-            }
-            TRY(std::move(pulled));
-            if (own.end() == before) {
-                return Error{Code::unavailable,
-                             "the share does not show all of this writer's log yet"};
-            }
-        }
-        return ok();
-    }
-
-    Error gone_on_without(const eventlog::HeadSlot& head, const Error& why) const {
-        return Error{Code::replaced,
-                     config_.writer.v + " was replaced: incarnation " +
-                         std::to_string(head.incarnation.v) + " on " +
-                         (head.host.empty() ? "an unnamed machine" : valid_utf8(head.host)) +
-                         " went on without events that only this disk has (" + why.message + ")"};
-    }
-
-    // Number and nonce are durable here before the link, so that a crash in between never locks a
-    // lone node out: a claim with a remembered nonce would be its own.
-    Result<Incarnation> claim(Incarnation next) {
-        for (int round = 0; round < claim_rounds; ++round, next = next.next()) {
-            TRY(remember_incarnation(env_.files, remembered_path(config_), {next, nonce_}));
-            TRY_ASSIGN(const auto holder,
-                       share_.log().claim_incarnation(config_.writer, next, nonce_));
-            if (holder == nonce_) {
-                return next;
-            }
-        }
-        return Error{Code::conflict, "every incarnation number tried is another's"};
-    }
-
     env::Env env_;
     share::Share& share_;
     NodeConfig config_;
@@ -172,6 +134,45 @@ Result<BootedLog> boot_alone(env::Env env, const NodeConfig& config, const share
 }
 
 }  // namespace
+
+Status adopt_log(env::Env env, share::Share& share, const NodeConfig& config,
+                 const eventlog::HeadSlot& head, const eventlog::LogPosition& end) {
+    env.telemetry.log(env::Level::warning, "log",
+                      "the share holds more of this log than this disk, up to event " +
+                          std::to_string(head.last_seq.v) + " after " + std::to_string(end.seq.v) +
+                          ": adopting it");
+    mirror::MirrorOptions options;
+    options.log_root = config.log_root();
+    options.trust = config.trust;
+    mirror::RemoteMirror own(env, share.log(), options, config.writer, false);
+    TRY(own.load());
+    while (!own.reached(head)) {
+        const auto before = own.end();
+        auto pulled = own.pull(head, mend_bytes);
+        if (!pulled && pulled.error().code == Code::conflict) {
+            return gone_on_without(config, head, pulled.error());
+        }
+        TRY(std::move(pulled));
+        if (own.end() == before) {
+            return Error{Code::unavailable, "the share does not show all of this writer's log yet"};
+        }
+    }
+    return ok();
+}
+
+// Number and nonce are durable here before the link, so that a crash in between never locks a lone
+// node out: a claim with a remembered nonce would be its own.
+Result<Incarnation> claim_incarnation(env::Env env, share::Share& share, const NodeConfig& config,
+                                      const share::Nonce& nonce, Incarnation next) {
+    for (int round = 0; round < claim_rounds; ++round, next = next.next()) {
+        TRY(remember_incarnation(env.files, remembered_path(config), {next, nonce}));
+        TRY_ASSIGN(const auto holder, share.log().claim_incarnation(config.writer, next, nonce));
+        if (holder == nonce) {
+            return next;
+        }
+    }
+    return Error{Code::conflict, "every incarnation number tried is another's"};
+}
 
 Result<BootedLog> boot_log(env::Env env, share::Share& share, const NodeConfig& config,
                            const share::Nonce& nonce) {

@@ -26,4 +26,12 @@ struct BootedLog {
 Result<BootedLog> boot_log(env::Env env, share::Share& share, const NodeConfig& config,
                            const share::Nonce& nonce);
 
+/// Pulls the own log on from `end` to what the share declares, into the own directory.
+/// Code::replaced: the share's log went on without events that only this disk has.
+Status adopt_log(env::Env env, share::Share& share, const NodeConfig& config,
+                 const eventlog::HeadSlot& head, const eventlog::LogPosition& end);
+/// Claims `next` or the first number above it that is free; remembered here before it is asked for.
+Result<Incarnation> claim_incarnation(env::Env env, share::Share& share, const NodeConfig& config,
+                                      const share::Nonce& nonce, Incarnation next);
+
 }  // namespace reeve::node

@@ -7,7 +7,9 @@
 
 #include "base/time_text.h"
 #include "compute/attempt.h"
+#include "node/ballast.h"
 #include "node/rendering.h"
+#include "node/retention.h"
 #include "node/tasks.h"
 #include "observability/documents.h"
 
@@ -20,6 +22,8 @@ constexpr milliseconds ship_again_interval{5'000};
 constexpr milliseconds sweep_interval{60'000};
 constexpr milliseconds tell_again{100};
 constexpr int deepest_scratch = 64;
+constexpr std::size_t spooled_limit = 1000;
+constexpr std::size_t handed_limit = 256;  // dropped files that the loop has not dealt with
 const std::string shipped_mark = "/shipped";
 constexpr std::int64_t rest_ms = 1'000;  // a dropped file has not changed for this long
 constexpr std::uint64_t document_limit = 64 * 1024 + 1;
@@ -37,6 +41,7 @@ public:
     Bulk(TaskContext context, const projection::Projection& projection)
         : context_(std::move(context)),
           renderer_(context_.share.board(), projection),
+          retention_(context_.env, context_.config, context_.share.attic(), projection),
           projection_(projection) {}
 
     void run() {
@@ -67,6 +72,7 @@ private:
         if (now >= next_sweep_) {
             next_sweep_ = now + sweep_interval;
             sweep_run_directory();
+            tell_spooled();
         }
         if (now >= next_follow_) {
             next_follow_ = now + follow_interval;
@@ -80,6 +86,7 @@ private:
                 hand_over_taken();
                 if (duties_) {
                     take_dropped();
+                    retain(now);
                     renderer_.step(now);
                 }
             }
@@ -93,6 +100,12 @@ private:
         settled_once_ = false;
         handed_.clear();
         renderer_.forget();
+        retention_.forget();
+    }
+    void on(RetentionGo& m) {
+        if (duties_) {
+            retention_.go(m.number);
+        }
     }
     void on(RenderChanged& m) {
         if (duties_) {
@@ -103,6 +116,12 @@ private:
         static_cast<void>(context_.share.objects()
                               .put("status/" + context_.config.writer.v + ".json", as_bytes(m.json))
                               .has_value());
+    }
+    void on(MakeBallast& m) {
+        auto made = make_ballast(context_.env, context_.config.ballast_file(), m.policy);
+        if (!made) {
+            context_.env.telemetry.log(env::Level::warning, "disk", made.error().message);
+        }
     }
     void on(FollowOutput& m) {
         following_[m.attempt] =
@@ -115,10 +134,11 @@ private:
     }
     void on(ShipOutput& m) {
         const bool complete = ship(m);
-        if (!complete) {
-            spooled_.push_back(m);
-        }
         following_.erase(m.finished.attempt);
+        if (!complete) {
+            spool(m);
+            tell_spooled();
+        }
         insist(context_, Shipped{std::move(m.finished), complete});
     }
     void on(SettleFile& m) {
@@ -131,6 +151,13 @@ private:
         handed_.erase(m.taken.job);
     }
 
+    void retain(MonoTime now) {
+        renderer_.keep_from(retention_.oldest_rendered());
+        if (auto batch = retention_.step(now, context_.env.clock.wall_now())) {
+            static_cast<void>(context_.mail.loop.push(LoopMessage(std::move(*batch))).has_value());
+        }
+    }
+
     // ---- dropped files
     /// What this writer has taken and not settled, whoever keeps the duties now.
     void hand_over_taken() {
@@ -140,6 +167,10 @@ private:
         const auto taken = context_.share.inbox().taken(context_.config.writer);
         settled_once_ = taken.has_value();
         for (const auto& one : taken ? *taken : std::vector<share::Inbox::Taken>{}) {
+            if (handed_.size() >= handed_limit) {
+                settled_once_ = false;  // the rest when the loop has dealt with these
+                break;
+            }
             hand_over(one);
         }
     }
@@ -159,6 +190,10 @@ private:
                                 std::abs(wall.ms - file.mtime_ms) >= rest_ms;
             if (!rested) {
                 seen[file.name] = now_seen;
+                continue;
+            }
+            if (handed_.size() >= handed_limit) {
+                seen[file.name] = now_seen;  // rested already: its turn comes
                 continue;
             }
             std::array<std::uint8_t, 10> random{};
@@ -318,7 +353,7 @@ private:
         }
         const bool owes = ended->out_in_file || ended->err_in_file || !ended->outputs.empty();
         if (owes && !context_.env.files.info(directory + shipped_mark)) {
-            spooled_.push_back(std::move(*ended));
+            spool(std::move(*ended));
         } else {
             remove_scratch(directory);
         }
@@ -362,6 +397,33 @@ private:
         return out;
     }
 
+    /// What is not held is found again in the run directory by a later sweep.
+    void spool(ShipOutput one) {
+        if (spooled_.size() < spooled_limit) {
+            spooled_.push_back(std::move(one));
+        }
+    }
+
+    /// Of all attempts in the run directory that have ended, also those that are not held.
+    void tell_spooled() {
+        std::uint64_t bytes = 0;
+        const auto entries = context_.env.files.list(context_.config.run_root());
+        for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
+            const auto attempt = AttemptId::parse(entry.name);
+            if (!attempt || following_.contains(*attempt)) {
+                continue;
+            }
+            for (const char* stream : {"/out", "/err"}) {
+                const auto info =
+                    context_.env.files.info(context_.config.run_root() + "/" + entry.name + stream);
+                bytes += info ? info->size : 0;
+            }
+        }
+        if (bytes != told_spooled_ && context_.mail.loop.push(LoopMessage(Spooled{bytes}))) {
+            told_spooled_ = bytes;
+        }
+    }
+
     void ship_spooled() {
         // The sweep removes the directory when the outcome is in the log too.
         std::erase_if(spooled_, [this](ShipOutput& m) { return ship(m); });
@@ -398,6 +460,7 @@ private:
 
     TaskContext context_;
     Renderer renderer_;
+    Retention retention_;
     const projection::Projection& projection_;
     bool stopped_ = false;
     bool duties_ = false;
@@ -406,6 +469,7 @@ private:
     std::set<JobId> handed_;
     std::map<AttemptId, Following> following_;
     std::vector<ShipOutput> spooled_;
+    std::uint64_t told_spooled_ = 0;
     std::vector<std::string> missing_;
     std::vector<std::string> cut_;
     MonoTime next_inbox_;

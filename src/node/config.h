@@ -8,6 +8,7 @@
 
 #include "base/ids.h"
 #include "control/router.h"
+#include "control/space.h"
 #include "control/timing.h"
 #include "share/share.h"
 
@@ -33,10 +34,18 @@ struct NodeConfig {
     IncomingCommand incoming_command = IncomingCommand::reject;
     control::Timing timing;
     control::RouterPolicy router;
+    control::SpacePolicy space;
+    std::uint64_t spool_bytes = 4ULL << 30;      // output of attempts in run/, at most about
+    milliseconds retention_interval{3'600'000};  // between two looks at what may go
     std::string version;
 
     std::string log_root() const { return state_directory + "/log"; }
     std::string run_root() const { return state_directory + "/run"; }
+    /// What automation may remove, and when; the defaults without it.
+    std::string retention_file() const { return state_directory + "/policy/retention.toml"; }
+    /// Since when things lie in quarantine.
+    std::string seen_file() const { return state_directory + "/retention.seen"; }
+    std::string ballast_file() const { return state_directory + "/log.ballast"; }
     /// Present: the share was seen rolled back, and not every writer has been heard since.
     std::string rollback_file() const { return state_directory + "/share.rolled_back"; }
     /// Present: the view could not be written, and is built again at the next start.

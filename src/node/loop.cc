@@ -8,6 +8,8 @@ namespace reeve::node {
 namespace {
 
 constexpr std::size_t spec_cache_limit = 8192;
+constexpr std::size_t spec_cache_bytes = 64 * 1024 * 1024;
+constexpr std::size_t problems_limit = 4096;
 constexpr std::size_t fold_group_events = 4096;
 constexpr milliseconds own_claim_scan_interval{60'000};
 constexpr milliseconds status_interval{2'000};
@@ -24,7 +26,7 @@ constexpr std::string_view trouble_reply =
 bool harmless_in_trouble(const LoopMessage& message) {
     return std::holds_alternative<LogsRead>(message) ||
            std::holds_alternative<ShareAway>(message) || std::holds_alternative<Pushed>(message) ||
-           std::holds_alternative<Noticed>(message) ||
+           std::holds_alternative<Noticed>(message) || std::holds_alternative<Spooled>(message) ||
            std::holds_alternative<ReplacedByAnother>(message) ||
            std::holds_alternative<ViewBroken>(message) ||
            std::holds_alternative<StopRequested>(message);
@@ -115,6 +117,9 @@ void Loop::turn() {
         leave_trouble();
     }
     notice_silence();
+    if (!in_trouble_) {
+        watch_space();
+    }
     for (auto& message : messages) {
         if (!in_trouble_ || harmless_in_trouble(message)) {
             handle(std::move(message));
@@ -192,6 +197,8 @@ void Loop::handle(LoopMessage message) {
         void operator()(DroppedFile& m) { loop.on_dropped_file(m, rounds_to_wait); }
         void operator()(Shipped& m) { loop.on_shipped(m); }
         void operator()(Noticed& m) { loop.on_notices(m); }
+        void operator()(Spooled& m) { loop.spooled_bytes_ = m.bytes; }
+        void operator()(RetentionBatch& m) { loop.on_retention(m); }
         void operator()(ReplacedByAnother& m) {
             loop.env_.telemetry.log(env::Level::error, "loop", m.reason);
             loop.remember_replaced(m.reason);
@@ -218,6 +225,10 @@ void Loop::remember_replaced(const std::string& reason) {
 
 void Loop::on_notices(const Noticed& noticed) {
     for (const auto& notice : noticed.notices) {
+        if (notice.kind == mirror::own_disk_full) {
+            release_ballast(notice.detail);  // told by every push that fails for it
+            continue;
+        }
         env_.telemetry.log(env::Level::warning, "mirror",
                            notice.kind + " " + notice.subject + ": " + notice.detail);
         if (!in_trouble_) {
@@ -227,6 +238,15 @@ void Loop::on_notices(const Noticed& noticed) {
             remember_rollback();
         }
     }
+}
+
+/// Problems that a hostile share makes up without end are told again now and then, not remembered
+/// without end.
+bool Loop::first_time(const std::string& problem) {
+    if (rejected_recently_.size() >= problems_limit) {
+        rejected_recently_.clear();
+    }
+    return rejected_recently_.insert(problem).second;
 }
 
 projection::Snapshot Loop::snapshot() {
@@ -313,7 +333,7 @@ void Loop::fold_mirrors() {
                 static_cast<void>(links_.pull.push(MendMirror{writer}).has_value());
             }
             const std::string problem = "mirror of " + writer.v + ": " + done.error().message;
-            if (rejected_recently_.insert(problem).second) {
+            if (first_time(problem)) {
                 env_.telemetry.log(env::Level::error, "loop", problem);
                 append(events::Observation{
                     done.error().code == Code::unsupported ? "log.unsupported" : "log.corrupt",
@@ -398,6 +418,8 @@ void Loop::note_changed(const projection::Applied& applied) {
     }
     if (!applied.changed.empty()) {
         stop_cancelled(applied.changed);
+    }
+    if (!applied.changed.empty() && duties_on_) {  // who takes them over looks at everything
         RenderChanged render{std::vector<JobId>(applied.changed.begin(), applied.changed.end())};
         // A full mailbox is no loss: the rendering is reconciled as a whole from time to time.
         static_cast<void>(links_.bulk.push(std::move(render)).has_value());
@@ -423,6 +445,10 @@ void Loop::commit() {
         drop_impossible();
         appended = writer_->append(payloads_, &events);
     }
+    if (!appended && appended.error().code == Code::full &&
+        release_ballast(appended.error().message)) {
+        appended = writer_->append(std::span(payloads_).subspan(events.size()), &events);
+    }
     payloads_.clear();
     const auto position = writer_->position();
     last_hlc_ = events.empty() ? last_hlc_ : events.back().hlc;
@@ -443,7 +469,7 @@ void Loop::commit() {
     if (!appended) {
         env_.telemetry.count("reeve_log_append_failures_total", 1);
         append_failed();
-        enter_trouble("append: " + appended.error().message);
+        enter_trouble("append: " + appended.error().message, appended.error().code);
         return;
     }
     announcement_.reset();
@@ -543,10 +569,11 @@ void Loop::tell_rebuilt() {
 // Trouble: the own disk takes nothing. The loop turns on, shows life and answers, but decides
 // nothing and forgets what it was told: claims are found again by listing, outcomes and dropped
 // files are told again.
-void Loop::enter_trouble(const std::string& what) {
+void Loop::enter_trouble(const std::string& what, Code code) {
     env_.telemetry.log(env::Level::error, "loop", what);
     in_trouble_ = true;
-    try_again_ = now_ + try_again_after;
+    const bool room_made = code == Code::full && disk_is_full() && release_ballast(what);
+    try_again_ = room_made ? now_ : now_ + try_again_after;
     supervisor_ready_ = false;
 }
 
@@ -608,9 +635,11 @@ const queue::JobSpec* Loop::spec_of(const JobId& job, const projection::JobRow& 
     // One that does not parse (of a foreign log, or of an older door) is never run, but it can be
     // cancelled, and what it has started ends: an empty argv marks it.
     auto spec = queue::parse_canonical(submission->document).value_or(queue::JobSpec{});
-    if (specs_.size() >= spec_cache_limit) {
+    if (specs_.size() >= spec_cache_limit || spec_bytes_ > spec_cache_bytes) {
         specs_.clear();
+        spec_bytes_ = 0;
     }
+    spec_bytes_ += submission->document.size();
     return &specs_.insert_or_assign(job, KnownSpec{hash, std::move(spec)}).first->second.spec;
 }
 

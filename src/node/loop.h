@@ -69,6 +69,8 @@ public:
          std::unique_ptr<eventlog::LogWriter> writer, bool rebooted);
     /// Runs until StopRequested, ReplacedByAnother or a view that fails; returns the exit status.
     int run();
+    /// Before run(): room had to be made to start.
+    void started_without_ballast(const std::string& why) { ballast_released(why); }
 
 private:
     // --- turn (loop.cc)
@@ -88,7 +90,7 @@ private:
     void view_failed(const Error& error);
     void leave_broken_view(const Error& error);
     void tell_rebuilt();
-    void enter_trouble(const std::string& what);
+    void enter_trouble(const std::string& what, Code code = Code::full);
     void leave_trouble();
     void note_changed(const projection::Applied& applied);
     void note_nodes();
@@ -100,6 +102,7 @@ private:
     projection::Snapshot snapshot();
     const queue::JobSpec* spec_of(const JobId& job, const projection::JobRow& row);
     void on_notices(const Noticed& noticed);
+    bool first_time(const std::string& problem);
     void remember_replaced(const std::string& reason);
     void look_for_complaints(const eventlog::Batch& batch);
 
@@ -109,6 +112,19 @@ private:
     void keep_policy(const projection::Snapshot& view);
     eventlog::LogPosition fold_limit(const WriterId& writer, const mirror::RemoteLog& remote) const;
     std::string append_signed(const env::ControlRequest& request, const nlohmann::json& parsed);
+
+    // --- room on the own disk (loop_space.cc)
+    void watch_space();
+    void keep_ballast();
+    bool disk_is_full() const;
+    bool release_ballast(const std::string& why);
+    void ballast_released(const std::string& why);
+    void tell_ballast_released();
+    std::uint64_t output_cap() const;
+    void on_retention(const RetentionBatch& batch);
+    bool takes_work() const;
+    std::string refuse_for_space() const;
+    nlohmann::json space_document() const;
 
     // --- requests of people (loop_control.cc)
     void on_request(const env::ControlRequest& request);
@@ -247,6 +263,16 @@ private:
         MonoTime again;
     };
 
+    struct SpaceSeen {  // of the own disk
+        std::uint64_t free_bytes = 0;
+        control::SpaceLevel level = control::SpaceLevel::ample;
+        std::uint64_t ballast_bytes = 0;
+        std::string released_because;  // until that is in the log
+        MonoTime next_look;
+        std::optional<MonoTime> roomy_since;  // there is room for the ballast that is missing
+        MonoTime make_again;
+    };
+
     env::Env env_;
     NodeConfig config_;
     LoopLinks links_;
@@ -273,8 +299,10 @@ private:
     MonoTime last_life_;                      // last word to the push task
     Hlc last_hlc_;                            // of the own log
     std::optional<events::NodeStarted> announcement_;  // of this run, until it is in the log
-    bool in_trouble_ = false;                          // the own disk takes nothing
-    MonoTime try_again_;                               // then: not before this
+    SpaceSeen space_;
+    std::uint64_t spooled_bytes_ = 0;  // of ended attempts, as last told
+    bool in_trouble_ = false;          // the own disk takes nothing
+    MonoTime try_again_;               // then: not before this
     Seq shared_seq_;
     bool pull_ok_ = false;      // the logs can be read
     bool push_ok_ = true;       // the own one can be shared
@@ -314,6 +342,7 @@ private:
     std::set<JobId> unfit_;                  // that this node can never run
     std::map<AttemptId, MonoTime> inspected_;
     std::map<JobId, KnownSpec> specs_;  // parsed documents, bounded
+    std::size_t spec_bytes_ = 0;        // of their texts
     std::set<std::string> rejected_recently_;
     MonoTime next_scan_;  // own claims by listing
     MonoTime next_duty_scan_;

@@ -1,6 +1,8 @@
 // Attempts of this node: from "the claim is won" to "the outcome is in the log". See
 // docs/life_of_a_job.md for the drawing.
 
+#include <algorithm>
+
 #include "node/loop.h"
 
 namespace reeve::node {
@@ -127,14 +129,15 @@ void Loop::start_exec(const AttemptId& attempt) {
         to_settle_.insert(attempt);  // it would be stopped at once
         return;
     }
-    const compute::ExecDefaults defaults{config_.run_root(), config_.environment, config_.node};
+    const compute::ExecDefaults defaults{config_.run_root(), config_.environment, config_.node,
+                                         output_cap()};
     const auto plan = compute::make_plan(attempt, own->second.spec, defaults);
     if (local_claim(attempt) == compute::LocalClaim::absent) {
         auto made = env_.files.make_dirs(plan.directory);
         auto ready = env_.files.open(plan.directory + "/ready", env::OpenMode::create);
         if (!made || !ready) {
-            enter_trouble("cannot make " + plan.directory + ": " +
-                          (!made ? made.error().message : ready.error().message));
+            const Error& error = !made ? made.error() : ready.error();
+            enter_trouble("cannot make " + plan.directory + ": " + error.message, error.code);
             return;
         }
     }
@@ -313,7 +316,14 @@ void Loop::on_outcome(const env::ExecOutcome& outcome) {
         const auto* known = row ? row->attempt(outcome.attempt.attempt) : nullptr;
         const bool started = known != nullptr && known->starts.contains(config_.writer);
         if (started && !known->finished && row->submission() == nullptr) {
-            kept_outcomes_.push_back(outcome);  // its submission has not arrived: looked at again
+            // Its submission has not arrived: looked at again. It is told anew after each
+            // reconnect.
+            const bool kept =
+                std::any_of(kept_outcomes_.begin(), kept_outcomes_.end(),
+                            [&](const auto& one) { return one.number == outcome.number; });
+            if (!kept) {
+                kept_outcomes_.push_back(outcome);
+            }
             return;
         }
         // It stands in the log already, or is none of ours: the supervisor may forget it.

@@ -15,6 +15,7 @@ constexpr milliseconds stats_age{1000};
 constexpr std::size_t line_scan_limit = 128;  // jobs that fit, looked at for one window
 constexpr std::size_t unfit_limit = 200'000;
 constexpr std::size_t passed_over_limit = 4096;
+constexpr std::size_t foreign_claims_limit = 65'536;
 
 std::string drain_switch(const NodeId& node) { return "drain/" + node.v; }
 
@@ -74,6 +75,9 @@ bool Loop::may_claim(std::string* why) const {
     }
     if (!all_caught_up()) {
         return no("not all logs are read to their heads");
+    }
+    if (!takes_work()) {
+        return no("the disk is nearly full");
     }
     if (!clock_.trusted()) {
         return no("the clock differs from the share's, or is not compared with it yet");
@@ -308,8 +312,11 @@ void Loop::on_claim(const ClaimAnswer& answer) {
             return;
         }
         pursued_.erase(attempt);
+        if (foreign_claims_.size() >= foreign_claims_limit) {
+            foreign_claims_.clear();  // learned again by looking
+        }
         foreign_claims_[attempt] = *answer.holder;
-        if (answer.holder->writer.empty() && rejected_recently_.insert(attempt.text()).second) {
+        if (answer.holder->writer.empty() && first_time(attempt.text())) {
             append(events::Observation{
                 "claim.unreadable", attempt.text(),
                 "what stands at this name is no ticket: nobody may run the attempt"});

@@ -346,13 +346,26 @@ std::string Loop::own_state() const {
                ", the cluster is at level " + std::to_string(cluster_level_) +
                ": nothing is claimed here; upgrade reeve on this node";
     }
-    return share_ok() ? "ok" : "degraded: the share is away";
+    if (!share_ok()) {
+        return "degraded: the share is away";
+    }
+    if (clock_.off()) {
+        return std::string(wrong_clock);
+    }
+    return space_.level == control::SpaceLevel::ample ? "ok"
+                                                      : "degraded: the disk has little room";
 }
 
 void Loop::health() {
     if (!share_heard_ && now_ - last_round_ < first_word_patience) {
         return;  // nobody has looked at the share yet
     }
+    // What is dropped first: while room is scarce only a change of state is told, then not even
+    // that.
+    if (!takes_work()) {
+        return;
+    }
+    const bool ample = space_.level == control::SpaceLevel::ample;
     const std::string state = own_state();
     if (state != health_seen_) {
         health_seen_ = state;
@@ -360,7 +373,7 @@ void Loop::health() {
     }
     // What comes and goes within seconds is not worth an event each time.
     const bool changed = state != health_state_ && now_ - health_since_ >= health_holds_for;
-    if (!changed && now_ < next_health_) {
+    if (!changed && (now_ < next_health_ || !ample)) {
         return;
     }
     const auto facts = links_.host.facts();
@@ -395,6 +408,7 @@ std::string Loop::live_status_json() const {
                           {"loop", turn_times_json()},
                           {"level", events::current_level},
                           {"cluster_level", cluster_level_},
+                          {"disk", space_document()},
                           {"duties", duties_on_},
                           {"coordinator_live", coordinator_live()},
                           {"running", own_.size()},

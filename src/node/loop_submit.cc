@@ -24,6 +24,7 @@ constexpr std::size_t event_overhead_bytes = 200;  // of a JobSubmitted beside i
 constexpr std::size_t submission_limit_bytes = eventlog::max_batch_bytes / 2;
 constexpr std::size_t own_batch_bytes = 64 * 1024;  // a larger one begins a batch of its own
 constexpr std::size_t text_limit = 200;
+constexpr std::size_t deferred_files_limit = 1024;
 
 std::optional<Refusal> read_arguments(const json& request, SubmitArguments& out) {
     const Refusal bad{"usage", 2, "the submission is malformed",
@@ -115,6 +116,9 @@ void Loop::commit_before(const SubmitArguments& arguments) {
 
 // Empty when the answer waits until what was appended is shared.
 std::string Loop::submit(const env::ControlRequest& request, const json& parsed) {
+    if (!takes_work()) {
+        return refuse_for_space();
+    }
     SubmitArguments arguments;
     if (const auto refusal = read_arguments(parsed, arguments)) {
         return refuse(*refusal);
@@ -198,6 +202,9 @@ JobId Loop::new_job_id() {
 }
 
 void Loop::on_dropped_file(const DroppedFile& dropped, int rounds_left) {
+    if (!takes_work()) {
+        return;  // handed over again when there is room
+    }
     const auto settle = [this, taken = dropped.taken](std::optional<std::string> rejection) {
         then([this, taken, rejection = std::move(rejection)] {
             static_cast<void>(links_.bulk.push(SettleFile{taken, rejection}).has_value());
@@ -228,7 +235,12 @@ void Loop::on_dropped_file(const DroppedFile& dropped, int rounds_left) {
     auto checked = queue::check_document(dropped.document, context);
     if (const auto* rejection = std::get_if<queue::Rejection>(&checked)) {
         if (missed_job_ && rounds_left > 0) {
-            deferred_files_.emplace_back(dropped, rounds_left);  // the job may be on its way here
+            // The job may be on its way here. Too many: all are handed over again.
+            if (deferred_files_.size() < deferred_files_limit) {
+                deferred_files_.emplace_back(dropped, rounds_left);
+            } else {
+                tell_duties_ = true;
+            }
             return;
         }
         reject(rejection->field, rejection->reason);

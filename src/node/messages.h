@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "control/duties.h"
+#include "control/retention.h"
+#include "control/space.h"
 #include "env/sockets.h"
 #include "env/supervisor.h"
 #include "mirror/mirror.h"
@@ -70,6 +72,17 @@ struct Shipped {  // output of an attempt was copied to results/, or stays spool
 struct Noticed {
     std::vector<mirror::Notice> notices;
 };
+struct Spooled {  // output of ended attempts that the share has not taken
+    std::uint64_t bytes = 0;
+};
+struct RetentionBatch {  // what retention would remove next
+    std::uint64_t number = 0;
+    control::RetentionClass what = control::RetentionClass::results;
+    std::uint64_t files = 0;
+    std::uint64_t bytes = 0;
+    std::int64_t oldest_ms = 0;
+    std::string reason;
+};
 struct ReplacedByAnother {  // exit 11
     std::string reason;
 };
@@ -81,7 +94,8 @@ struct StopRequested {
 };
 using LoopMessage = std::variant<env::ControlRequest, env::SupervisorMessage, LogsRead, ShareAway,
                                  Pushed, ClaimAnswer, OwnClaims, DroppedFile, Shipped, Noticed,
-                                 ReplacedByAnother, ViewBroken, StopRequested>;
+                                 RetentionBatch, Spooled, ReplacedByAnother, ViewBroken,
+                                 StopRequested>;
 
 // ---- to push ----
 struct PushUpTo {
@@ -151,10 +165,16 @@ struct RenderChanged {  // jobs whose rendering changed
 struct DoDuties {  // this writer takes in dropped files and keeps the rendering
     bool on = false;
 };
+struct RetentionGo {  // the batch stands in the log: now it may go
+    std::uint64_t number = 0;
+};
+struct MakeBallast {  // there is room for it again
+    control::SpacePolicy policy;
+};
 struct WriteStatus {  // status/<writer>.json
     std::string json;
 };
 using BulkMessage = std::variant<ShipOutput, FollowOutput, SettleFile, ForgetAttempt, RenderChanged,
-                                 DoDuties, WriteStatus, StopTask>;
+                                 DoDuties, RetentionGo, MakeBallast, WriteStatus, StopTask>;
 
 }  // namespace reeve::node

@@ -1,5 +1,6 @@
 #include "node/node.h"
 
+#include "node/ballast.h"
 #include "node/boot.h"
 
 namespace reeve::node {
@@ -20,6 +21,8 @@ Node::Node(NodeServices services, NodeConfig config)
 Result<std::unique_ptr<Node>> Node::open(NodeServices services, NodeConfig config) {
     std::unique_ptr<Node> node(new Node(services, std::move(config)));
     auto& files = node->services_.env.files;
+    const bool room_made = release_ballast_to_start(
+        node->services_.env, node->config_.state_directory, node->config_.ballast_file());
     TRY(files.make_dirs(node->config_.log_root() + "/" + node->config_.writer.v));
     TRY(files.make_dirs(node->config_.run_root()));
     TRY(node->look_at_boot());
@@ -31,6 +34,9 @@ Result<std::unique_ptr<Node>> Node::open(NodeServices services, NodeConfig confi
     node->loop_ =
         std::make_unique<Loop>(node->services_.env, node->config_, links, *node->projection_,
                                std::move(node->writer_), node->rebooted_);
+    if (room_made) {
+        node->loop_->started_without_ballast("the disk was full at the start");
+    }
     return node;
 }
 

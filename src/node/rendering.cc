@@ -57,6 +57,12 @@ std::optional<Renderer::Drawn> Renderer::draw(const JobId& job) const {
                  projection::is_terminal(state)};
 }
 
+/// Whether the day of a job's folder has not been given up by retention.
+bool Renderer::kept(const observability::Place& place) const {
+    const auto slash = place.folder.find('/');
+    return slash == std::string::npos || place.folder.substr(slash + 1) >= first_day_;
+}
+
 void Renderer::render(const JobId& job) {
     const auto drawn = draw(job);
     if (!drawn) {
@@ -64,7 +70,7 @@ void Renderer::render(const JobId& job) {
     }
     const auto& place = drawn->place;
     const auto before = placed_.find(job);
-    if (!board_.put(place.folder, place.name, as_bytes(drawn->document))) {
+    if (kept(place) && !board_.put(place.folder, place.name, as_bytes(drawn->document))) {
         return;  // mended by the next reconciliation
     }
     if (before != placed_.end() && before->second != place) {
@@ -86,7 +92,10 @@ std::map<observability::Place, JobId> Renderer::wanted() const {
     std::size_t seen = 0;
     view->jobs(true, [&](const JobId& job, const projection::JobRow& row) {
         if (row.submission() != nullptr) {
-            out.emplace(observability::place_of(job, row), job);
+            auto place = observability::place_of(job, row);
+            if (kept(place)) {
+                out.emplace(std::move(place), job);
+            }
         }
         return ++seen < rendered_terminal_jobs;
     });

@@ -25,6 +25,8 @@ public:
     void changed(const std::vector<JobId>& jobs);
     /// Writes what is due; every `reconcile_interval` compares whole folders with the view.
     void step(MonoTime now);
+    /// Jobs that ended below this day ("2026-11-24") are not rendered (again); empty: all are.
+    void keep_from(const std::string& day) { first_day_ = day; }
     /// Somebody else may have rendered since: start with a reconciliation.
     void forget();
 
@@ -34,6 +36,7 @@ private:
         std::string document;
         bool terminal = false;
     };
+    bool kept(const observability::Place& place) const;
     std::optional<Drawn> draw(const JobId& job) const;
     void render(const JobId& job);
     void check_contents(const std::map<observability::Place, JobId>& places);
@@ -48,7 +51,8 @@ private:
     const projection::Projection& projection_;
     std::set<JobId> due_;
     std::map<JobId, observability::Place> placed_;  // as last written by this process
-    observability::Place checked_;                  // the last one whose content was compared
+    std::string first_day_;
+    observability::Place checked_;  // the last one whose content was compared
     MonoTime next_reconcile_;
 };
 

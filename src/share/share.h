@@ -154,6 +154,26 @@ public:
     virtual Status remove(const std::string& folder, const std::string& name) = 0;
 };
 
+/// What retention may look at and remove; nothing else can be named through it.
+class Attic {
+public:
+    virtual ~Attic() = default;
+    enum class Room : std::uint8_t { results, rendering, rejected, quarantine };
+    struct Entry {
+        std::string name;
+        bool directory = false;
+        std::uint64_t bytes = 0;
+        std::int64_t changed_ms = 0;  // by the clock of the share
+    };
+    /// What lies in directory `below` of the room ("" is the room itself), sorted by name. Links
+    /// and hostile names are left out, and so never removed. Absent: empty.
+    virtual Result<std::vector<Entry>> list(Room room, const std::string& below) = 0;
+    /// A file, or a directory that is empty. Absent is fine.
+    virtual Status remove(Room room, const std::string& name, bool directory) = 0;
+    /// The time of the share: when this writer's status file was last written there.
+    virtual Result<std::int64_t> time_ms(const WriterId& writer) = 0;
+};
+
 /// All of them for one cluster and one directory.
 class Share {
 public:
@@ -164,6 +184,7 @@ public:
     virtual Inbox& inbox() = 0;
     virtual Objects& objects() = 0;
     virtual Board& board() = 0;
+    virtual Attic& attic() = 0;
 };
 
 }  // namespace reeve::share

@@ -111,6 +111,17 @@ TEST(MakeFinished, CarriesWhatTheSupervisorMeasured) {
     EXPECT_FALSE(finished.err.shipped) << "the caller says where the file went";
 }
 
+TEST(OutputCap, WhatWaitsForTheShareAndWhatRunsStayWithinTheSpool) {
+    constexpr std::uint64_t mib = 1024 * 1024;
+    EXPECT_EQ(output_cap(4096 * mib, 0, 8), most_output_bytes);
+    EXPECT_EQ(output_cap(64 * mib, 32 * mib, 0), most_output_bytes);
+    EXPECT_EQ(output_cap(64 * mib, 40 * mib, 0), 12 * mib) << "of each of two streams";
+    EXPECT_EQ(output_cap(64 * mib, 0, 1), most_output_bytes);
+    EXPECT_EQ(output_cap(64 * mib, 8 * mib, 1), 12 * mib) << "what runs may write all it was given";
+    EXPECT_EQ(output_cap(64 * mib, 64 * mib, 0), least_output_bytes);
+    EXPECT_EQ(output_cap(64 * mib, UINT64_MAX / 2, 3), least_output_bytes);
+}
+
 TEST(JudgeUnknownAttempt, StartsOnceReleasesOnlyWhatNeverBeganAndElseIsLost) {  // I2
     struct Case {
         LocalClaim claim;

@@ -82,8 +82,8 @@ class Single(ClusterCase):
         self.wait_state(job, "succeeded")
         for words in (("status",), ("jobs",), ("job", "show", job), ("job", "why", job), ("explain", job), ("nodes",),
                       ("node", "show", "nova"), ("config", "check"), ("config", "show"), ("log", "verify"),
-                      ("log", "stats"), ("replay", "run"), ("replay", "verify"), ("replay", "until", "now"),
-                      ("replay", "diff", "-1m", "now")):
+                      ("log", "stats"), ("retention",), ("replay", "run"), ("replay", "verify"),
+                      ("replay", "until", "now"), ("replay", "diff", "-1m", "now")):
             document = json.loads(self.cluster.reeve(*words, "--json"))
             self.assertRegex(document["schema"], r"^reeve\.[a-z_]+/v1$", words)
 
@@ -125,7 +125,7 @@ class Single(ClusterCase):
     def test_every_verb_has_an_example_in_its_help(self):
         for words in (("submit",), ("jobs",), ("job", "show"), ("job", "logs"), ("job", "why"), ("job", "cancel"),
                       ("job", "retry"), ("explain",), ("nodes",), ("node", "show"), ("node", "drain"),
-                      ("node", "undrain"), ("status",), ("init",), ("doctor",), ("config", "check"),
+                      ("node", "undrain"), ("status",), ("init",), ("doctor",), ("retention",), ("config", "check"),
                       ("config", "show"), ("log", "show"), ("log", "tail"), ("log", "export"), ("log", "verify"),
                       ("log", "stats"), ("replay", "run"), ("replay", "verify"), ("replay", "until"),
                       ("replay", "diff")):

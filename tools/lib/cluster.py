@@ -55,6 +55,9 @@ class Cluster:
         self._logs = self.directory / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
         self._init_nodes(slots, heartbeat_ms, coordinator_ms, incoming)
+        for node in self.nodes:
+            with open(self.config(node), "a", encoding="utf-8") as config:
+                config.write("\n[log]\nreserve_mb = 64\nballast_mb = 1\n")  # many clusters share one disk
 
     def _init_nodes(self, slots, heartbeat_ms, coordinator_ms, incoming):
         ports = free_udp_ports(len(self.nodes) + 1)

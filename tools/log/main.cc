@@ -13,6 +13,7 @@
 #include "runtime/process.h"
 #include "tools/cli/program.h"
 #include "tools/log/facts.h"
+#include "tools/log/rescue.h"
 #include "tools/log/source.h"
 
 namespace reeve::log {
@@ -58,11 +59,12 @@ std::string line_of(const Context& context, const json& event) {
 /// Says what does not verify; the exit status.
 int report_damage(const Context& context, const std::vector<Error>& damage) {
     for (const auto& error : damage) {
-        context.fail({error.code, printable(error.message)},
-                     error.code == Code::unsupported
-                         ? "it was written by a later build: read it with that one"
-                         : "another writer's mirror or the share may hold this log whole: reeve log "
-                           "verify DIR; --salvage shows what is behind the damage");
+        context.fail(
+            {error.code, printable(error.message)},
+            error.code == Code::unsupported
+                ? "it was written by a later build: read it with that one"
+                : "another writer's mirror or the share may hold this log whole: reeve log "
+                  "verify DIR; --salvage shows what is behind the damage");
     }
     return damage.empty() ? cli::exit_done : cli::exit_verification;
 }
@@ -240,7 +242,8 @@ void add_salvage(CLI::App& sub, Arguments& arguments) {
 }
 
 constexpr const char* about =
-    "reeve-log looks into event logs: live, mirrored, copied or damaged. It changes nothing.\n"
+    "reeve-log looks into event logs: live, mirrored, copied or damaged. It changes nothing,\n"
+    "but for rescue and resolve, which are for a writer that was replaced by another.\n"
     "What does not verify is told with file, offset and reason (exit status 10) and ends the "
     "reading\nof that log; the others go on. --salvage (show, export, verify) reads on behind it.";
 
@@ -273,6 +276,16 @@ int run(int argc, char** argv) {
     add_salvage(*check, arguments);
     log_verb(program, arguments, "stats", "Sizes, times and counts by type", "reeve log stats",
              stats);
+    bool coordinator = false;
+    auto* again = cli::verb(program, app, "rescue",
+                            "this machine's daemon was replaced: say again what only it holds",
+                            "reeve log rescue", [&] { return rescue(context, coordinator); });
+    auto* gone = cli::verb(program, app, "resolve",
+                           "this machine's daemon was replaced: let it start and look again",
+                           "reeve log resolve", [&] { return resolve(context, coordinator); });
+    for (auto* one : {again, gone}) {
+        one->add_flag("--coordinator", coordinator, "of the coordinator, not of the worker");
+    }
     return cli::run_program(program, argc, argv);
 }
 

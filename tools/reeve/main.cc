@@ -43,9 +43,11 @@ int run(int argc, char** argv) {
     register_nodes(program);
     register_members(program);
     register_policy(program);
+    register_nas(program);
     register_init(program);
     register_config(program);
     register_doctor(program);
+    register_retention(program);
     return run_program(program, argc, argv);
 }
 

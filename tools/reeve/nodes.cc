@@ -185,6 +185,19 @@ int drain(Context& context, const std::string& name, const std::string& value,
     return reply->value("shared", true) ? exit_done : exit_warnings;
 }
 
+/// A line about the daemon's own disk, when there is something to say.
+void print_disk(const json& measured) {
+    const auto disk = measured.value("disk", json::object());
+    const auto level = disk.value("level", "ample");
+    if (level == "ample") {
+        return;
+    }
+    fmt::print("\ndisk: {}, {} free of a reserve of {}, ballast {}; make room where 'state' lies",
+               level, human_bytes(disk.value("free_bytes", std::uint64_t{0})),
+               human_bytes(disk.value("reserve_bytes", std::uint64_t{0})),
+               disk.value("ballast", "unknown"));
+}
+
 int status(Context& context) {
     auto view = context.view();
     if (!view) {
@@ -225,6 +238,7 @@ int status(Context& context) {
     } else {
         fmt::print("; no daemon of this machine answers, so liveness is unknown");
     }
+    print_disk(measured);
     fmt::print("\njobs:");
     for (const auto& [state, count] : view->totals()) {
         if (count > 0) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "control/retention.h"
 #include "operators.h"
 #include "runtime/posix_file_system.h"
 #include "verbs.h"
@@ -48,6 +49,18 @@ Result<std::vector<events::PolicyFile>> read_policy(const std::string& directory
     return out;
 }
 
+/// What this build can read of the files; a policy is applied whole or not at all.
+Status check(const std::vector<events::PolicyFile>& files) {
+    for (const auto& file : files) {
+        if (file.name == "retention.toml") {
+            if (auto read = control::parse_retention(file.text, file.name); !read) {
+                return read.error();
+            }
+        }
+    }
+    return ok();
+}
+
 int show(Context& context) {
     auto file = context.config();
     auto view = context.view();
@@ -86,6 +99,9 @@ int apply(Context& context, const std::string& directory, const std::string& key
     auto files = read_policy(directory);
     if (!files) {
         return context.fail(files.error(), "reeve policy apply DIR");
+    }
+    if (auto good = check(*files); !good) {
+        return context.fail(good.error(), "mend the named place; nothing was applied");
     }
     const auto key = operator_key(**file, operator_key_path(context, key_path));
     if (!key) {

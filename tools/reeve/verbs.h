@@ -14,8 +14,10 @@ void register_jobs(Program& program);
 void register_nodes(Program& program);
 void register_members(Program& program);  // after register_nodes
 void register_policy(Program& program);
+void register_nas(Program& program);
 void register_init(Program& program);
 void register_config(Program& program);
 void register_doctor(Program& program);
+void register_retention(Program& program);
 
 }  // namespace reeve::cli

@@ -126,6 +126,17 @@ private:
     DirTree& tree_;
 };
 
+class DirAttic : public Attic {
+public:
+    explicit DirAttic(DirTree& tree) : tree_(tree) {}
+    Result<std::vector<Entry>> list(Room room, const std::string& below) override;
+    Status remove(Room room, const std::string& name, bool directory) override;
+    Result<std::int64_t> time_ms(const WriterId& writer) override;
+
+private:
+    DirTree& tree_;
+};
+
 class DirBoard : public Board {
 public:
     explicit DirBoard(DirTree& tree) : tree_(tree) {}

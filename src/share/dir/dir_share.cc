@@ -76,6 +76,7 @@ struct DirShare::Parts {
     DirInbox inbox{tree};
     DirObjects objects{tree};
     DirBoard board{tree};
+    DirAttic attic{tree};
 };
 
 DirShare::DirShare(env::FileSystem& files, std::string root, eventlog::Trust trust,
@@ -105,5 +106,6 @@ Claims& DirShare::claims() { return parts_->claims; }
 Inbox& DirShare::inbox() { return parts_->inbox; }
 Objects& DirShare::objects() { return parts_->objects; }
 Board& DirShare::board() { return parts_->board; }
+Attic& DirShare::attic() { return parts_->attic; }
 
 }  // namespace reeve::share

@@ -38,6 +38,7 @@ public:
     Inbox& inbox() override;
     Objects& objects() override;
     Board& board() override;
+    Attic& attic() override;
 
 private:
     struct Parts;
