@@ -67,6 +67,12 @@ int complain(const Error& error, const std::string& fix, int exit) {
 }
 
 int refuse_to_start(const Error& error) {
+    if (error.code == Code::replaced) {
+        return complain(error,
+                        "one machine a node: end the other one, then here: reeve log rescue, or "
+                        "reeve log resolve when nothing here is worth keeping",
+                        node::exit_replaced);
+    }
     return complain(error,
                     error.code == Code::unsupported
                         ? "a later build wrote this node's own log: install that one again"
@@ -272,7 +278,8 @@ int serve(Process& process, const FileConfig& file, const Options& options,
                           config.writer.v + " incarnation " +
                               std::to_string((*node)->incarnation().v) + " is running");
     runtime::sd_notify("READY=1");
-    const int status = attend(**node, ViewWatch(env, file, role, seconds(options.check_interval)), signals);
+    const int status =
+        attend(**node, ViewWatch(env, file, role, seconds(options.check_interval)), signals);
     if (!process.tasks.join_all(join_patience)) {
         // A task hangs on the share. What is local is synced: leave it behind.
         runtime::exit_now(status);

@@ -334,9 +334,7 @@ namespace {
 /// build that knew fewer event types, for it passed over what is known now.
 Status settle_fold_version(kv::Store& store) {
     const auto key = as_bytes("fold_version");
-    auto wanted = be64(fold_version);
-    const auto types = be64(std::variant_size_v<events::Payload> - 1);
-    wanted.insert(wanted.end(), types.begin(), types.end());
+    const auto wanted = fold_version_row();
     {
         TRY_ASSIGN(auto reading, store.read());
         const auto found = reading->get(table::meta, key);

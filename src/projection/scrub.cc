@@ -73,7 +73,7 @@ private:
     Status expect_fold_version() {
         const auto found = transaction_.get(table::meta, as_bytes("fold_version"));
         TRY(transaction_.status());
-        return found == be64(fold_version)
+        return found == fold_version_row()
                    ? ok()
                    : Status(Error{Code::unsupported, "the rows are of another fold version"});
     }

@@ -158,6 +158,13 @@ SwitchRow decode_switch(ByteView bytes) {
     return {get_stamp(r), r.text(), r.u64(), r.u32(), r.text()};
 }
 
+Bytes fold_version_row() {
+    auto row = be64(fold_version);
+    const auto types = be64(std::variant_size_v<events::Payload> - 1);
+    row.insert(row.end(), types.begin(), types.end());
+    return row;
+}
+
 Bytes retired_key(const events::WriterRetired& e) {
     ByteWriter key;
     key.raw(e.operator_key);

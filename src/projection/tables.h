@@ -17,9 +17,8 @@ constexpr kv::Table meta{0}, jobs{1}, outputs{2}, nodes{3}, switches{4}, health{
     requests{7}, index{8}, dependents{9}, totals{10}, observations{11}, retired{12}, policy{13},
     cluster{14};
 constexpr std::array<std::string_view, 15> names = {
-    "meta",     "jobs",  "outputs",    "nodes",  "switches",     "health",  "routing",
-    "requests", "index", "dependents", "totals", "observations", "retired", "policy",
-    "cluster"};
+    "meta",  "jobs",       "outputs", "nodes",        "switches", "health", "routing", "requests",
+    "index", "dependents", "totals",  "observations", "retired",  "policy", "cluster"};
 /// Views whose rows are functions of events alone: those in the digest.
 constexpr std::array<kv::Table, 10> digested = {jobs,    outputs,  nodes,   switches, health,
                                                 routing, requests, retired, policy,   cluster};
@@ -35,6 +34,8 @@ Bytes ordered(std::int64_t v);
 std::uint64_t from_be64(ByteView bytes);
 std::int64_t from_ordered(ByteView bytes);
 
+/// Row `fold_version` of meta: the version, and how many event types the build knew.
+Bytes fold_version_row();
 Bytes job_key(const JobId& job);
 Bytes attempt_key(const AttemptId& attempt);
 Bytes index_key(const IndexEntry& entry);

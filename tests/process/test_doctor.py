@@ -86,8 +86,8 @@ class Stopped(DoctorCase):
         self.assertEqual(len(checks), 1)
 
     def test_keys_that_others_may_read(self):
-        self.expect(self.doctor()["config.keys"], "skip")
-        key = self.cluster.directory / "nova" / "node.key"
+        self.expect(self.doctor()["config.keys"], "ok", "operator.key")
+        key = self.cluster.directory / "nova" / "spare.key"
         self.addCleanup(key.unlink)
         key.write_text("secret\n")
         key.chmod(0o640)

@@ -3,6 +3,7 @@ With a ballast what has run is in the log although there is none."""
 
 import os
 import pathlib
+import shutil
 import subprocess
 import unittest
 
@@ -34,6 +35,9 @@ class NodeOnDisk(SingleNode):
         lines = [next((new for start, new in replaced.items() if line.startswith(start)), line)
                  for line in config.read_text().splitlines()]
         config.write_text("\n".join(lines))
+        (disk / "state").mkdir()
+        for name in ("node.key", "node.cert"):
+            shutil.copy(self.directory / "nova" / "state" / name, disk / "state" / name)
 
     def state(self, node, role="worker"):
         return self.disk / "state" / f"{node}.{role}"

@@ -35,8 +35,8 @@ class GoldenCluster(Cluster):
         for node, fill in KEY_FILL.items():
             home = self.directory / node
             (home / "cluster.toml").write_text(f'id = "{cluster}"\nname = "home"\noperators = ["{operator}"]\n')
-            (home / "node.key").write_text(pem(fill))
-            shutil.copy(GOLDEN / f"{node}.certificate.json", home / "node.cert")
+            (home / "state" / "node.key").write_text(pem(fill))
+            shutil.copy(GOLDEN / f"{node}.certificate.json", home / "state" / "node.cert")
         logs = GOLDEN / "logs"
         for writer in ("nova.worker", "nova.coord", "mira.worker"):
             node, role = writer.split(".")

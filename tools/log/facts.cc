@@ -228,12 +228,13 @@ int stats(Context& context, const Arguments& arguments) {
         for (const auto& [type, count] : facts.types) {
             types[type] += count;
         }
-        logs.row(
-            {printable(log.writer.v), std::to_string(facts.events), std::to_string(facts.batches),
-             cli::human_bytes(facts.bytes), facts.events > 0 ? rfc3339(facts.first_ms) : "-",
-             facts.events > 0 ? rfc3339(facts.last_ms) : "-", !facts.damage                    ? "ok"
-             : newer_than_this(*facts.damage) ? "newer"
-                                              : "damaged"});
+        logs.row({printable(log.writer.v), std::to_string(facts.events),
+                  std::to_string(facts.batches), cli::human_bytes(facts.bytes),
+                  facts.events > 0 ? rfc3339(facts.first_ms) : "-",
+                  facts.events > 0 ? rfc3339(facts.last_ms) : "-",
+                  !facts.damage                    ? "ok"
+                  : newer_than_this(*facts.damage) ? "newer"
+                                                   : "damaged"});
         if (facts.damage) {
             exit = cli::exit_verification;
             damage.push_back(facts.damage->message);

@@ -108,7 +108,7 @@ int retention(Context& context) {
     if (!policy) {
         return context.fail(policy.error(), "mend the file; until then nothing is removed");
     }
-    share::DirShare share(files, (*file)->nas, (*file)->cluster, entropy, clock);
+    share::DirShare share(files, (*file)->nas, (*file)->trust(), entropy, clock);
     if (const auto there = share.identity().check(); !there) {
         return context.fail(there.error(), "mount the shared directory: reeve doctor");
     }

@@ -39,8 +39,15 @@ public:
         if (page_of(row.value.data()) == page_of(key.data())) {
             return ok();
         }
+        // A value that became shorter keeps the pages that it had: their number stands in the
+        // first.
+        constexpr std::size_t pages_at = 12;
         const auto bytes = page_header_bytes + row.value.size() + checksum_bytes;
-        return note_page(row.value.data(), (bytes + page_bytes_ - 1) / page_bytes_);
+        const auto count = load_le<std::uint32_t>(page_of(row.value.data()) + pages_at);
+        if (count < (bytes + page_bytes_ - 1) / page_bytes_) {
+            return damaged("a large value has fewer than it fills");
+        }
+        return note_page(row.value.data(), count);
     }
     Status compare_with_free_pages(const OpenTables& tables);
 

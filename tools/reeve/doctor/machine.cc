@@ -318,6 +318,11 @@ void examine_configuration(const std::string& config_path, std::uint32_t daemon_
             (key ? keys : plain).push_back({path, *facts});
         }
     }
+    const auto file = daemon::load_config(config_path);
+    if (const auto facts =
+            file ? runtime::file_facts(file->key_file) : Result<runtime::FileFacts>(file.error())) {
+        keys.push_back({file->key_file, *facts});  // beside the state, which it is made for
+    }
     findings.add(judge_configuration_files(plain, daemon_uid));
     findings.add(judge_keys(keys, daemon_uid));
 }
