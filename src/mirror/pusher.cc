@@ -65,6 +65,7 @@ struct Pusher::State {
     Status declare(const eventlog::LogPosition& accepted, Hlc hlc);
     bool declares(const eventlog::LogPosition& accepted) const;
     Status claim();
+    Status expect_in_history(const eventlog::HeadSlot& slot);
     Status compare_batch(const eventlog::Batch& batch);
     void scrub_step();
     Result<Bytes> read_own(const std::string& name, std::uint64_t at, std::uint64_t n);
@@ -108,11 +109,28 @@ Status Pusher::State::begin() {
     return ok();
 }
 
+/// An earlier run's HEAD that is no part of this log is another process's, which went on from an
+/// earlier end than ours.
+Status Pusher::State::expect_in_history(const eventlog::HeadSlot& slot) {
+    TRY_ASSIGN(auto reader,
+               eventlog::LogReader::open(env.files, directory, options.trust, options.self));
+    const auto found = reader.seek(eventlog::position_of(slot));
+    if (!found && (found.error().code == Code::conflict || found.error().code == Code::not_found)) {
+        return replaced("incarnation " + std::to_string(slot.incarnation.v) + " on " + where(slot) +
+                        " went on without events that only this disk has");
+    }
+    return found;
+}
+
 /// A run that began without the share took a number unasked: now it asks. After a rollback the
 /// claim is gone and is made again.
 Status Pusher::State::claim() {
     if (claimed) {
         return ok();
+    }
+    TRY_ASSIGN(const auto slot, share.head(options.self));
+    if (slot && slot->incarnation < options.incarnation) {
+        TRY(expect_in_history(*slot));
     }
     TRY_ASSIGN(const auto holder,
                share.claim_incarnation(options.self, options.incarnation, options.nonce));

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "base/text.h"
+#include "eventlog/reader.h"
 #include "mirror/remote_mirror.h"
 #include "mirror/repair.h"
 #include "node/incarnation_file.h"
@@ -80,6 +81,9 @@ public:
             log = recovered(env_.files, config_);
         }
         TRY_ASSIGN(auto own, std::move(log));
+        if (head && !beyond(*head, own.end)) {
+            TRY(expect_in_history(*head));
+        }
         if (head && beyond(*head, own.end)) {
             *turn_ = Turn::adopting;
             TRY(adopt_log(env_, share_, config_, *head, own.end));
@@ -93,6 +97,18 @@ public:
     }
 
 private:
+    /// What the share declares must be a part of this log: else another process went on from an
+    /// earlier end than ours.
+    Status expect_in_history(const eventlog::HeadSlot& head) {
+        TRY_ASSIGN(auto reader, eventlog::LogReader::open(env_.files, own_directory(config_),
+                                                          config_.trust, config_.writer));
+        auto found = reader.seek(eventlog::position_of(head));
+        if (!found &&
+            (found.error().code == Code::conflict || found.error().code == Code::not_found)) {
+            return gone_on_without(config_, head, found.error());
+        }
+        return found;
+    }
     /// Everything up to what the share declares can be had there.
     Status mend(const std::optional<eventlog::HeadSlot>& head, const Error& damage) {
         if (!head) {

@@ -22,6 +22,7 @@ bool canonical_job(ByteView bytes) {
 }
 
 bool canonical_row(kv::Table view, ByteView bytes) {
+    static_assert(table::digested.size() == 10, "one case a view");
     switch (static_cast<std::uint8_t>(view)) {
         case static_cast<std::uint8_t>(table::jobs): return canonical_job(bytes);
         case static_cast<std::uint8_t>(table::outputs): return canonical(bytes, &decode_output);
@@ -30,6 +31,9 @@ bool canonical_row(kv::Table view, ByteView bytes) {
         case static_cast<std::uint8_t>(table::health): return canonical(bytes, &decode_health);
         case static_cast<std::uint8_t>(table::routing): return canonical(bytes, &decode_routing);
         case static_cast<std::uint8_t>(table::requests): return canonical(bytes, &decode_request);
+        case static_cast<std::uint8_t>(table::retired): return canonical(bytes, &decode_retired);
+        case static_cast<std::uint8_t>(table::policy): return canonical(bytes, &decode_policy);
+        case static_cast<std::uint8_t>(table::cluster): return canonical(bytes, &decode_level);
         default: return false;
     }
 }

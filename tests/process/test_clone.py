@@ -20,9 +20,9 @@ class Clones(ClusterCase):
             cluster.wait_serving(node)
         return cluster
 
-    def run_one(self, node, **how):
+    def run_one(self, node, seen=None):
         job = self.submit(command("/bin/true"), node=node)[0]
-        return self.wait_state(job, "succeeded", **how)
+        return self.wait_state(job, "succeeded", node=seen)
 
     def stop(self, node):
         self.cluster.kill(f"{node}.worker", 15)
@@ -71,7 +71,7 @@ class Clones(ClusterCase):
         self.assertIn("adopting it", self.log_of("mira"))
         for job in jobs:
             self.wait_state(job, "succeeded", node="mira")
-        self.run_one("mira", node="nova")
+        self.run_one("mira", seen="nova")
         self.cluster.wait_equal_cuts()
 
     def test_a_lost_disk_adopts_its_whole_log(self):
@@ -80,7 +80,7 @@ class Clones(ClusterCase):
         shutil.rmtree(self.cluster.state("mira"))
         self.back("mira")
         self.wait_state(job, "succeeded", node="mira")
-        self.run_one("mira", node="nova")
+        self.run_one("mira", seen="nova")
         self.cluster.wait_equal_cuts()
 
     def test_of_two_clones_the_first_stops_and_stays_away(self):
@@ -99,7 +99,7 @@ class Clones(ClusterCase):
         done = json.loads(self.cluster.run("log", "rescue", "--yes", "--json", node="mira").stdout)
         self.assertEqual(done["schema"], "reeve.log_rescue/v1")
         self.back("mira")
-        self.run_one("mira", node="nova")
+        self.run_one("mira", seen="nova")
         self.cluster.wait_equal_cuts()
 
     def test_what_only_the_replaced_one_accepted_is_said_again(self):

@@ -1,10 +1,11 @@
 """The share is put back to an older copy under a live cluster: every writer notices and shares again, nobody claims
 before all have, nothing is lost and nothing runs twice (I2, I6)."""
 
+import json
 import shutil
 import unittest
 
-from harness import ClusterCase, NODES, command, wait_for
+from harness import BINARIES, Cluster, ClusterCase, NODES, command, wait_for
 
 
 class Rollback(ClusterCase):
@@ -35,6 +36,51 @@ class Rollback(ClusterCase):
         self.assertEqual(self.cluster.replay("run", "--logs", share)["digest"], digest)
         waits = [self.cluster.state(node) / "share.rolled_back" for node in NODES]
         wait_for(lambda: not any(path.exists() for path in waits), 20, "claims wait for nobody any more")
+
+
+class DeadWriter(ClusterCase):
+    """One that was killed cannot share again what the share has lost: after a while the others do it for it."""
+
+    @classmethod
+    def make_cluster(cls, directory):
+        cluster = Cluster(BINARIES, directory, nodes=("nova", "mira", "orin"), heartbeat_ms=200)
+        for node in cluster.nodes:
+            cluster.start(node)
+            cluster.wait_serving(node)
+        return cluster
+
+    def events_of_mira(self, where):
+        done = self.cluster.run("log", "stats", where, "--writer", "mira.worker", "--json")
+        logs = json.loads(done.stdout)["logs"] if done.returncode == 0 else []
+        return logs[0]["events"] if logs else 0
+
+    def test_its_log_is_shared_for_it_and_nobody_waits_for_it(self):
+        cluster = self.cluster
+        share = cluster.share
+        older = share.with_name("nas.older")
+        shutil.copytree(share, older)
+        before = self.submit(*[command("/bin/true") for _ in range(10)], node="mira")
+        self.wait_over(before, node="nova")
+        cluster.wait_equal_cuts()
+        cluster.kill("mira.worker")
+        mirror = cluster.state("nova") / "log" / "mira.worker"
+        known = self.events_of_mira(mirror)
+        share.rename(share.with_name("nas.newer"))
+        older.rename(share)
+        waits = cluster.state("nova") / "share.rolled_back"
+        wait_for(waits.exists, 20, "the rollback is noticed")
+        wait_for(lambda: self.events_of_mira(share) >= known, 60, "its log is whole on the share again")
+        self.assertTrue(list((share / "log" / "mira.worker").glob("*.head.*")))
+        wait_for(lambda: not waits.exists(), 60, "claims wait for nobody any more")
+        after = self.submit(*[command("/bin/true") for _ in range(10)], node="orin")
+        self.wait_over(after, node="nova")
+        told = "".join(cluster.reeve("log", "show", "--type", "Observation", node=node) for node in ("nova", "orin"))
+        self.assertIn("log.shared_for", told)
+        cluster.start("mira")
+        cluster.wait_serving("mira")
+        again = self.submit(command("/bin/true"), node="mira")[0]
+        self.wait_state(again, "succeeded", node="nova")
+        cluster.wait_equal_cuts()
 
 
 if __name__ == "__main__":

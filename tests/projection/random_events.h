@@ -7,6 +7,7 @@
 #include <map>
 #include <random>
 
+#include "tests/lib/test_identity.h"
 #include "tests/projection/projection_world.h"
 
 namespace reeve::projection {
@@ -94,7 +95,7 @@ public:
     events::Payload other(const WriterId& by) {
         const auto text = std::to_string(number(4));
         const NodeId node = coin() ? node_of(by) : NodeId("mira");
-        switch (number(10)) {
+        switch (number(12)) {
             case 0:
                 return events::NodeStarted{node_of(by),
                                            Incarnation(1 + number(9)),
@@ -117,11 +118,37 @@ public:
             case 6: return events::DigestTaken{text, text};
             case 7: return events::Unknown{999};
             case 8: return events::LevelRaised{1 + number(4)};
+            case 9: return signed_by_operator(retired(by));
+            case 10: return signed_by_operator(policy(text));
             default: return events::SwitchSet{"", "on", 1, 0, text};
         }
     }
 
 private:
+    events::WriterRetired retired(const WriterId& by) {
+        events::WriterRetired out;
+        out.writer = by;
+        out.serial = 1 + number(2);
+        out.seq = number(9);
+        return out;
+    }
+    events::PolicyLoaded policy(const std::string& text) {
+        events::PolicyLoaded out;
+        out.version = 1 + number(2);
+        out.files = {{"retention.toml", text}};
+        return out;
+    }
+    /// One word in three is not signed: it makes no row.
+    template <typename Word>
+    Word signed_by_operator(Word word) {
+        const auto key = testing_support::test_key(static_cast<std::uint8_t>(coin() ? 1 : 2));
+        word.operator_key = key.public_key();
+        if (number(3) != 0) {
+            word.signature = key.sign(signed_part(word));
+        }
+        return word;
+    }
+
     static const std::vector<std::string>& documents() {
         static const std::vector<std::string> all = {
             R"({"argv":["/bin/true"],"type":"command"})",

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "runtime/process.h"
 #include "verbs.h"
@@ -12,11 +13,6 @@ namespace reeve::cli {
 
 namespace {
 
-/// `reeve log ...` and `reeve replay ...` are programs of their own, beside this one.
-int replace_with(const std::string& name, int argc, char** argv) {
-    return runtime::replace_process(runtime::self_exe_dir() + "/reeve-" + name, argc - 2, argv + 2);
-}
-
 bool is_program(const char* word) {
     return word[0] != '\0' &&
            std::all_of(word, word + std::strlen(word),
@@ -24,9 +20,27 @@ bool is_program(const char* word) {
            runtime::is_executable(runtime::self_exe_dir() + "/reeve-" + word);
 }
 
+/// Where the verb stands, behind global options.
+int verb_at(int argc, char** argv) {
+    int at = 1;
+    while (at < argc && argv[at][0] == '-') {
+        at += std::strcmp(argv[at], "--config") == 0 ? 2 : 1;
+    }
+    return at;
+}
+
+/// `reeve log ...` and `reeve replay ...` are programs of their own, beside this one; options
+/// before their name are theirs too.
+int replace_with(int verb, int argc, char** argv) {
+    std::vector<char*> words(argv + 1, argv + argc);
+    words.erase(words.begin() + verb - 1);
+    return runtime::replace_process(runtime::self_exe_dir() + "/reeve-" + argv[verb],
+                                    static_cast<int>(words.size()), words.data());
+}
+
 int run(int argc, char** argv) {
-    if (argc > 1 && is_program(argv[1])) {
-        return replace_with(argv[1], argc, argv);
+    if (const int verb = verb_at(argc, argv); verb < argc && is_program(argv[verb])) {
+        return replace_with(verb, argc, argv);
     }
     CLI::App app{
         "reeve runs the work of a small cluster, and keeps running it when any one machine is "
