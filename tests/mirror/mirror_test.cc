@@ -1,0 +1,210 @@
+// Push and pull over a real directory: what the share shows, whoever put it there.
+
+#include "mirror/mirror.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "eventlog/recovery.h"
+#include "eventlog/writer.h"
+#include "mirror/orphan.h"
+#include "runtime/spdlog_telemetry.h"
+#include "runtime/thread_tasks.h"
+#include "tests/share/share_world.h"
+
+namespace reeve::testing {
+namespace {
+
+const WriterId nova("nova.worker");
+const WriterId mira("mira.worker");
+
+/// One writer's process: its log, its pusher and its puller, on a disk of its own.
+struct Side {
+    std::string root;
+    WriterId writer;
+    Incarnation incarnation;
+    share::Nonce nonce{};
+    std::unique_ptr<eventlog::LogWriter> log;
+    std::unique_ptr<mirror::Pusher> pusher;
+    std::unique_ptr<mirror::Puller> puller;
+    std::string directory() const { return root + "/" + writer.v; }
+};
+
+class Mirror : public ShareWorld {
+protected:
+    void SetUp() override {
+        ShareWorld::SetUp();
+        share_ = make_share();
+    }
+    env::Env env() { return {clock, files, tasks_, entropy, telemetry_}; }
+    mirror::MirrorOptions options(const Side& side) {
+        mirror::MirrorOptions out;
+        out.log_root = side.root;
+        out.trust = test_trust(cluster_id(7));
+        out.identity = test_identity(cluster_id(7), node_of(side.writer));
+        out.host = "host of " + side.writer.v;
+        out.self = side.writer;
+        out.incarnation = side.incarnation;
+        out.nonce = side.nonce;
+        out.orphan = milliseconds(0);
+        return out;
+    }
+    /// A run of a writer over what lies at `root`.
+    Side start(const std::string& root, const WriterId& writer, std::uint64_t incarnation) {
+        Side side{dir / root, writer, Incarnation(incarnation), {}, {}, {}, {}};
+        side.nonce.fill(static_cast<std::uint8_t>(incarnation));
+        EXPECT_TRUE(files.make_dirs(side.directory()));
+        const auto before = eventlog::recover(files, side.directory(), test_trust(cluster_id(7)),
+                                              writer, eventlog::Tail::owners);
+        EXPECT_TRUE(before) << before.error().message;
+        eventlog::LogWriter::Options how;
+        how.directory = side.directory();
+        how.cluster = cluster_id(7);
+        how.writer = writer;
+        how.incarnation = side.incarnation;
+        how.nonce = side.nonce;
+        how.identity = test_identity(cluster_id(7), node_of(writer));
+        how.previous = before->end;
+        how.last_hlc = before->last_hlc;
+        side.log = std::move(*eventlog::LogWriter::open(env(), how));
+        side.pusher = std::make_unique<mirror::Pusher>(env(), share_->log(), options(side));
+        side.puller = std::make_unique<mirror::Puller>(env(), share_->log(), options(side));
+        return side;
+    }
+    void say(Side& side, const std::string& text) {
+        const events::Payload payload = events::Observation{"test", "x", text};
+        std::vector<events::Event> out;
+        ASSERT_TRUE(side.log->append(std::span(&payload, 1), &out));
+    }
+    Result<eventlog::HeadSlot> push(Side& side) {
+        return side.pusher->push(side.log->position(), Hlc(1), true);
+    }
+    mirror::RemoteLog pull(Side& side, const WriterId& of) {
+        const auto round = side.puller->round();
+        EXPECT_TRUE(round) << round.error().message;
+        return round->at(of);
+    }
+    static bool told(const std::vector<mirror::Notice>& notices, const std::string& kind) {
+        return std::ranges::any_of(notices, [&](const auto& one) { return one.kind == kind; });
+    }
+    std::string shared_file(const std::string& name) { return at("log/nova.worker/" + name); }
+
+    runtime::SpdlogTelemetry telemetry_;
+    runtime::ThreadTasks tasks_{telemetry_};
+    std::unique_ptr<share::DirShare> share_;
+};
+
+TEST_F(Mirror, WhatIsSharedIsMirroredByteForByte) {
+    auto owner = start("one", nova, 1);
+    auto other = start("two", mira, 1);
+    for (int i = 0; i < 20; ++i) {
+        say(owner, std::to_string(i));
+    }
+    ASSERT_TRUE(push(owner));
+    const auto seen = pull(other, nova);
+    EXPECT_TRUE(seen.caught_up) << seen.error;
+    EXPECT_EQ(seen.mirrored, owner.log->position());
+    const auto mine = read_text(owner.directory() + "/0000000001-0000000001.rlog");
+    const auto copy = read_text(other.root + "/nova.worker/0000000001-0000000001.rlog");
+    EXPECT_EQ(copy, mine.substr(0, copy.size()));
+    EXPECT_EQ(copy.size(), owner.log->position().end.v);
+}
+
+TEST_F(Mirror, ASlotThatIsNotSignedDeclaresNothing) {
+    auto owner = start("one", nova, 1);
+    auto other = start("two", mira, 1);
+    say(owner, "shared");
+    auto slot = push(owner).value();
+    slot.counter += 11;  // into the other of the two places
+    slot.last_seq = Seq(99);
+    ASSERT_TRUE(share_->log().declare(slot));  // a share that lies, with every CRC right
+    const auto seen = pull(other, nova);
+    EXPECT_EQ(seen.mirrored, owner.log->position());
+    EXPECT_EQ(seen.head->last_seq, Seq(1));
+}
+
+TEST_F(Mirror, ACopyOfThisProcessIsNoticedByItsTag) {
+    auto owner = start("one", nova, 1);
+    say(owner, "one");
+    ASSERT_TRUE(push(owner));
+    // The same disk, incarnation and nonce in another machine; its next tags are its own.
+    std::filesystem::copy(dir / "one", dir / "clone", std::filesystem::copy_options::recursive);
+    std::filesystem::remove(dir / "clone/nova.worker/head.tags");
+    Side clone{dir / "clone", nova, Incarnation(1), owner.nonce, {}, {}, {}};
+    clone.pusher = std::make_unique<mirror::Pusher>(env(), share_->log(), options(clone));
+    const auto done = clone.pusher->push(owner.log->position(), Hlc(1), true);
+    EXPECT_EQ(done.error().code, Code::replaced);
+    EXPECT_NE(done.error().message.find("host of nova.worker"), std::string::npos);
+}
+
+TEST_F(Mirror, AHistoryThatIsNotOursReplacesUs) {
+    auto first = start("one", nova, 1);
+    say(first, "both know this");
+    ASSERT_TRUE(push(first));
+    std::filesystem::copy(dir / "one", dir / "old", std::filesystem::copy_options::recursive);
+    auto onward = start("one", nova, 2);
+    say(onward, "only the share knows this");
+    ASSERT_TRUE(push(onward));
+    auto old = start("old", nova, 70);  // it began without the share, above every number
+    say(old, "only this disk knows this");
+    const auto done = push(old);
+    EXPECT_EQ(done.error().code, Code::replaced) << done.error().message;
+}
+
+TEST_F(Mirror, DamageOnTheShareIsSetAsideAndSharedAnew) {
+    auto owner = start("one", nova, 1);
+    for (int i = 0; i < 20; ++i) {
+        say(owner, std::to_string(i));
+    }
+    ASSERT_TRUE(push(owner));
+    const auto file = shared_file("0000000001-0000000001.rlog");
+    const auto whole = read_text(file);
+    auto rotten = whole;
+    rotten[5000] = static_cast<char>(rotten[5000] ^ 1);
+    write_text(file, rotten);
+    auto other = start("two", mira, 1);
+    const auto seen = pull(other, nova);
+    EXPECT_FALSE(seen.caught_up);
+    EXPECT_NE(seen.error.find("at offset"), std::string::npos) << seen.error;
+    owner.pusher->doubt_shared();
+    ASSERT_TRUE(push(owner));
+    EXPECT_TRUE(told(owner.pusher->take_notices(), "log.quarantined"));
+    EXPECT_EQ(read_text(file).substr(0, whole.size()), whole);
+    EXPECT_TRUE(pull(other, nova).caught_up);
+}
+
+TEST_F(Mirror, AShareThatLostALogGetsItFromWhoMirroredIt) {
+    auto owner = start("one", nova, 1);
+    say(owner, "one");
+    say(owner, "two");
+    ASSERT_TRUE(push(owner));
+    auto other = start("two", mira, 1);
+    ASSERT_TRUE(pull(other, nova).caught_up);
+    std::filesystem::remove_all(at("log/nova.worker"));
+    clock.advance(seconds(1));
+    static_cast<void>(pull(other, nova));
+    EXPECT_TRUE(told(other.puller->take_notices(), "log.shared_for"));
+    auto third = start("three", WriterId("orin.worker"), 1);
+    const auto seen = pull(third, nova);
+    EXPECT_TRUE(seen.caught_up) << seen.error;
+    EXPECT_EQ(seen.mirrored, owner.log->position());
+}
+
+TEST_F(Mirror, ARemovedWriterIsReadToItsEndOnly) {
+    auto owner = start("one", nova, 1);
+    say(owner, "one");
+    ASSERT_TRUE(push(owner));
+    const auto end = owner.log->position();
+    say(owner, "after its removal");
+    ASSERT_TRUE(push(owner));
+    auto other = start("two", mira, 1);
+    other.puller->set_retired({{nova, {1, end}}});
+    static_cast<void>(pull(other, nova));
+    const auto seen = pull(other, nova);
+    EXPECT_TRUE(seen.retired);
+    EXPECT_EQ(seen.mirrored, end) << seen.error;
+}
+
+}  // namespace
+}  // namespace reeve::testing
