@@ -74,6 +74,10 @@ Result<eventlog::Identity> fetch_identity(env::FileSystem& files, const FileConf
     }
     TRY_ASSIGN(auto key, read_key(files, config.key_file));
     const auto found = fitting(offered, key.public_key(), config, writer);
+    const auto stored = stored_identity(files, config, writer);
+    if (found && stored && found->serial < stored->certificate.serial) {
+        return Error{Code::denied, "the share offers a certificate older than the one here"};
+    }
     if (!found) {
         return Error{Code::denied, "no certificate on the share lets " + writer.v + " write"};
     }

@@ -77,6 +77,12 @@ Result<HeadSlot> decode_head(ByteView bytes) {
                                 signature_at - certificate_at - certificate_bytes))) {
         return Error{Code::corrupt, "the HEAD slot does not verify"};
     }
+    const auto ends = [&](std::size_t at, std::size_t size) {
+        return std::memchr(bytes.data() + at, 0, size) != nullptr;
+    };
+    if (!ends(40, writer_field_bytes) || !ends(host_at, host_field_bytes)) {
+        return Error{Code::corrupt, "a name in the HEAD slot has no end"};
+    }
     HeadSlot slot;
     slot.mode = load_le<std::uint32_t>(p + 12);
     slot.counter = load_le<std::uint64_t>(p + 16);
@@ -105,7 +111,11 @@ Result<HeadSlot> decode_head(ByteView bytes) {
 
 Result<std::optional<HeadSlot>> read_head(env::FileSystem& files, const std::string& path,
                                           const Trust& trust) {
-    TRY_ASSIGN(const auto bytes, files.read_file(path, 2 * head_slot_bytes));
+    // What follows the two slots means nothing, and hides nothing.
+    TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
+    Bytes bytes(2 * head_slot_bytes);
+    TRY_ASSIGN(const auto n, file->read_at(Offset(0), bytes));
+    bytes.resize(n);
     std::optional<HeadSlot> best;
     for (std::size_t at = 0; at + head_slot_bytes <= bytes.size(); at += head_slot_bytes) {
         auto slot = decode_head(ByteView(bytes).subspan(at, head_slot_bytes));

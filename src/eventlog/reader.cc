@@ -281,10 +281,13 @@ Result<std::optional<Batch>> LogReader::look(const std::optional<LogPosition>& l
         TRY_ASSIGN(const bool entered, enter_next(why_ended));
         if (!entered) {
             if (limit && limit->seq > position_.seq) {
-                return corrupt(
+                const bool missing = why_ended.empty() || position_.incarnation.v == 0;
+                auto error = corrupt(
                     position_.incarnation.v != 0 ? segment_of(position_) : segment_of(*limit),
                     position_.end,
                     why_ended.empty() ? "the log ends before its declared end" : why_ended);
+                damaged_ = missing ? segment_of(*limit) : damaged_;
+                return error;
             }
             if (!limit && tail_ == Tail::owners && position_.incarnation.v != 0) {
                 TRY(expect_end(why_ended));

@@ -3,6 +3,7 @@
 // own monotonic time: nothing that another machine's clock says is compared with ours.
 
 #include <set>
+#include <tuple>
 
 #include "mirror/mirror.h"
 #include "mirror/orphan.h"
@@ -16,9 +17,12 @@ namespace {
 constexpr std::uint64_t round_bytes = 64 << 20;
 constexpr std::uint64_t mend_bytes = 1 << 20;
 
+/// A key that was replaced declares nothing any more, whatever numbers it signs.
 bool newer(const eventlog::HeadSlot& a, const std::optional<eventlog::HeadSlot>& b) {
-    return !b || a.incarnation > b->incarnation ||
-           (a.incarnation == b->incarnation && a.counter > b->counter);
+    const auto order = [](const eventlog::HeadSlot& slot) {
+        return std::tuple(slot.certificate.serial, slot.incarnation, slot.counter);
+    };
+    return !b || order(a) > order(*b);
 }
 
 }  // namespace
@@ -29,8 +33,9 @@ struct Puller::State {
         RemoteLog log;
         std::string noticed;  // the error that was last told
         std::optional<LogScrub> scrub;
-        bool doubted = false;    // to be scrubbed whole, now
-        std::string shared_for;  // why sharing for it failed; told once
+        bool doubted = false;                        // to be scrubbed whole, now
+        std::string shared_for;                      // why sharing for it failed; told once
+        std::optional<eventlog::Nonce> shared_slot;  // the tag of what was put for it
     };
 
     State(env::Env environment, share::LogShare& log_share, MirrorOptions with)
@@ -65,7 +70,8 @@ Puller::State::Remote& Puller::State::remote(const WriterId& writer) {
         return found->second;
     }
     return remotes
-        .emplace(writer, Remote{RemoteMirror(env, share, options, writer), {}, {}, {}, false, {}})
+        .emplace(writer,
+                 Remote{RemoteMirror(env, share, options, writer), {}, {}, {}, false, {}, {}})
         .first->second;
 }
 
@@ -109,6 +115,9 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
     TRY_ASSIGN(const auto slot, share.head(writer));
     one.log.head_read = env.clock.mono_now();
     one.log.share_behind = one.log.head && (!slot || newer(*one.log.head, slot));
+    if (!one.log.share_behind) {
+        one.shared_slot.reset();
+    }
     if (slot && newer(*slot, one.log.head)) {
         one.log.head = slot;
         one.log.head_changed = env.clock.mono_now();
@@ -131,7 +140,7 @@ bool Puller::State::is_retired(const WriterId& writer, const Remote& one) const 
 /// HEAD, or where an operator has said that a log ends. The latter is no slot: it is not stored.
 eventlog::HeadSlot Puller::State::target(const WriterId& writer, const Remote& one) const {
     auto slot = *one.log.head;
-    if (!is_retired(writer, one) || slot.last_seq <= retired.at(writer).end.seq) {
+    if (!is_retired(writer, one)) {
         return slot;
     }
     const auto& end = retired.at(writer).end;
@@ -163,8 +172,8 @@ LogScrub& Puller::State::scrub_of(const WriterId& writer, Remote& one) {
         const auto source = [this, writer](const std::string& name, Offset at, std::size_t limit) {
             return share.get(writer, name, at, limit);
         };
-        one.scrub.emplace(env, LocalLog{one.mirror.directory(), writer, options.trust, {}, {}},
-                          source);
+        one.scrub.emplace(
+            env, LocalLog{one.mirror.directory(), writer, options.trust, {}, {}, false}, source);
     }
     return *one.scrub;
 }
@@ -195,13 +204,17 @@ Status Puller::State::mend(const WriterId& writer, Remote& one) {
 
 void Puller::State::share_for_orphan(const WriterId& writer, Remote& one) {
     const auto silent = one.log.head_read - one.log.head_changed;
-    const auto& slot = one.mirror.stored_slot();
-    if (silent < options.orphan || !slot || !one.mirror.reached(*slot)) {
+    // The newest slot that was seen, when the mirror has reached it: heartbeats are not stored.
+    const auto& slot =
+        one.log.head && one.mirror.reached(*one.log.head) ? one.log.head : one.mirror.stored_slot();
+    if (silent < options.orphan || !slot || !one.mirror.reached(*slot) ||
+        one.shared_slot == slot->tag) {
         return;
     }
     const auto done = share_for(env, share, one.mirror.directory(), *slot, options.self);
     const auto why = done ? std::string() : done.error().message;
     if (done) {
+        one.shared_slot = slot->tag;
         notices.push_back({"log.shared_for", writer.v,
                            "the share had lost a part of this log; it was put there again"});
     } else if (why != one.shared_for && done.error().code != Code::unavailable) {

@@ -68,6 +68,7 @@ struct Pusher::State {
     Status expect_in_history(const eventlog::HeadSlot& slot);
     Status compare_batch(const eventlog::Batch& batch);
     void scrub_step();
+    bool mend_own(const eventlog::LogPosition& accepted);
     Result<Bytes> read_own(const std::string& name, std::uint64_t at, std::uint64_t n);
     void note(std::string kind, std::string detail) {
         notices.push_back({std::move(kind), options.self.v, std::move(detail)});
@@ -149,7 +150,9 @@ Error Pusher::State::replaced(const std::string& why) const {
 
 Status Pusher::State::look_at_head(bool thorough) {
     TRY_ASSIGN(const auto slot, share.head(options.self));
-    if (slot && slot->incarnation > options.incarnation) {
+    const bool of_an_old_key =
+        slot && slot->certificate.serial < options.identity.certificate.serial;
+    if (slot && !of_an_old_key && slot->incarnation > options.incarnation) {
         return replaced("incarnation " + std::to_string(slot->incarnation.v) + " shares, on " +
                         where(*slot));
     }
@@ -317,7 +320,14 @@ Result<bool> Pusher::State::is_fork(const OwnSegment& segment) {
         }
         const auto common = std::min<std::uint64_t>(walk.taken, segment.limit - at.end.v);
         TRY_ASSIGN(const auto ours, read_own(segment.name, at.end.v, common));
-        if (common < walk.taken || !std::equal(ours.begin(), ours.end(), theirs.begin())) {
+        const auto own = walk_batches(ours, at, options.trust.cluster(), options.self);
+        const bool differs = !std::equal(ours.begin(), ours.end(), theirs.begin());
+        if (differs && own.taken < common) {
+            return Error{Code::corrupt, directory + "/" + segment.name + " at offset " +
+                                            std::to_string(own.end.end.v) +
+                                            ": the own log does not verify: " + own.bad};
+        }
+        if (differs || common < walk.taken) {
             return true;
         }
         at = walk.end;
@@ -427,6 +437,26 @@ Status Pusher::State::compare_batch(const eventlog::Batch& batch) {
     return ok();
 }
 
+/// The own log was found damaged: read whole, and what another copy can mend is mended.
+bool Pusher::State::mend_own(const eventlog::LogPosition& accepted) {
+    const auto source = [this](const std::string& name, Offset at, std::size_t most) {
+        return share.get(options.self, name, at, most);
+    };
+    LogScrub whole(env,
+                   LocalLog{directory, options.self, options.trust, segment_of(accepted), {}, true},
+                   source);
+    for (;;) {
+        const auto ended = whole.step(accepted, chunk_bytes, notices);
+        if (!ended) {
+            env.telemetry.log(env::Level::error, "mirror", ended.error().message);
+            return false;
+        }
+        if (*ended) {
+            return true;
+        }
+    }
+}
+
 /// The own log, read again from the local disk, and what the share has of it.
 void Pusher::State::scrub_step() {
     const auto now = env.clock.mono_now();
@@ -441,7 +471,8 @@ void Pusher::State::scrub_step() {
         };
         const auto look = [this](const eventlog::Batch& batch) { return compare_batch(batch); };
         scrub.emplace(
-            env, LocalLog{directory, options.self, options.trust, segment_of(limit), look}, source);
+            env, LocalLog{directory, options.self, options.trust, segment_of(limit), look, true},
+            source);
     }
     scrub->set_live(segment_of(limit));
     const auto done = scrub->step(limit, options.scrub_bytes, notices);
@@ -456,6 +487,9 @@ Pusher::Pusher(env::Env env, share::LogShare& share, MirrorOptions options)
 Result<eventlog::HeadSlot> Pusher::push(const eventlog::LogPosition& accepted, Hlc hlc,
                                         bool heartbeat) {
     auto slot = state_->push(accepted, hlc, heartbeat);
+    if (!slot && slot.error().code == Code::corrupt && state_->mend_own(accepted)) {
+        slot = state_->push(accepted, hlc, heartbeat);
+    }
     if (!slot && state_->doubt == Doubt::none) {
         state_->doubt = Doubt::lengths;
     }

@@ -64,10 +64,10 @@ Status RemoteMirror::load() {
     }
     // The slot was stored after the bytes were synced: what is missing below it was lost since. A
     // file that ends too early is pulled on; bytes that do not verify are damage.
-    const bool short_of_it =
-        stored_ && !nothing(end_) &&
-        (current() < SegmentId{stored_->incarnation, stored_->segment} ||
-         (current().segment == stored_->segment && end_.end < stored_->durable_end));
+    const bool short_of_it = stored_ && !nothing(end_) &&
+                             (current() < SegmentId{stored_->incarnation, stored_->segment} ||
+                              (current() == SegmentId{stored_->incarnation, stored_->segment} &&
+                               end_.end < stored_->durable_end));
     TRY_ASSIGN(const bool damaged, short_of_it ? bytes_behind_end() : Result<bool>(false));
     if (damaged) {
         return Error{Code::corrupt, directory_ + "/" + file_name(current()) + " at offset " +
@@ -106,6 +106,10 @@ Result<bool> RemoteMirror::bytes_behind_end() const {
     Bytes bytes(header_bytes);
     TRY_ASSIGN(const auto n, file->read_at(end_.end, bytes));
     bytes.resize(n);
+    const auto seal = eventlog::decode_seal(bytes);
+    if (seal && seal->end == end_.end && seal->hash == end_.hash) {
+        return false;
+    }
     return std::any_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b != 0; });
 }
 
@@ -126,6 +130,16 @@ Status RemoteMirror::pull(const eventlog::HeadSlot& slot, std::uint64_t budget) 
         return store_slot(slot);
     }
     return ok();
+}
+
+Status RemoteMirror::pull_undeclared() {
+    for (;;) {
+        std::string bad;
+        TRY_ASSIGN(const auto done, read_batches(Offset(end_.end.v + step_bytes), bad));
+        if (done != Step::moved) {
+            return ok();
+        }
+    }
 }
 
 Status RemoteMirror::store_slot(const eventlog::HeadSlot& slot) {

@@ -37,6 +37,9 @@ public:
     /// Code::conflict: what is signed there is another history than the mirror's, a fork.
     Status pull(const eventlog::HeadSlot& slot, std::uint64_t budget);
     bool reached(const eventlog::HeadSlot& slot) const;
+    /// Goes on to the last whole batch of the segment: for the own log, whose owner alone may read
+    /// what it put and did not come to declare.
+    Status pull_undeclared();
 
 private:
     /// What one step did.

@@ -21,7 +21,10 @@ public:
     Copy(env::File& out, const LocalLog& log, const SegmentId& id, const SegmentSource& source)
         : out_(out), log_(log), id_(id), name_(file_name(id)), source_(source) {}
 
-    Result<eventlog::LogPosition> run(const std::optional<eventlog::LogPosition>& end) {
+    /// `tail`: the damaged file, when no other segment says where this one ends. What chains on
+    /// behind `end` in it was not shared yet, and is kept.
+    Result<eventlog::LogPosition> run(const std::optional<eventlog::LogPosition>& end,
+                                      env::File* tail) {
         TRY_ASSIGN(const auto page, source_(name_, Offset(0), header_bytes));
         TRY_ASSIGN(const auto header, parse_header(page, log_.trust, log_.writer, id_));
         TRY(out_.write_at(Offset(0), page));
@@ -36,6 +39,9 @@ public:
             return Error{Code::corrupt, "the other copy of " + name_ + " ends at offset " +
                                             std::to_string(at_.end.v) + ", not at " +
                                             std::to_string(end->end.v)};
+        }
+        if (tail != nullptr) {
+            TRY(go_on_with(*tail));
         }
         TRY(seal(header.key));
         TRY(out_.sync());
@@ -54,6 +60,38 @@ private:
         TRY(out_.write_at(at_.end, ByteView(bytes).first(walk.taken)));
         at_ = walk.end;
         return true;
+    }
+
+    Status go_on_with(env::File& tail) {
+        for (;;) {
+            Bytes bytes(chunk_bytes);
+            TRY_ASSIGN(const auto n, tail.read_at(at_.end, bytes));
+            bytes.resize(n);
+            const auto walk = walk_batches(bytes, at_, log_.trust.cluster(), log_.writer);
+            if (walk.taken == 0) {
+                return log_.own ? expect_nothing_behind(bytes) : ok();
+            }
+            TRY(out_.write_at(at_.end, ByteView(bytes).first(walk.taken)));
+            at_ = walk.end;
+        }
+    }
+
+    /// A batch further on in the damaged file can be had nowhere else: nothing may cut it off.
+    Status expect_nothing_behind(ByteView bytes) const {
+        const auto uid = eventlog::segment_uid(log_.trust.cluster(), log_.writer, id_);
+        for (std::size_t at = 8; at + eventlog::batch_header_bytes <= bytes.size(); at += 8) {
+            eventlog::BatchHeader header;
+            std::string why;
+            if (eventlog::classify(bytes.subspan(at), uid, &header, &why) ==
+                    eventlog::Found::batch &&
+                header.synced_through > at_.end) {
+                return Error{Code::corrupt,
+                             name_ + " at offset " + std::to_string(at_.end.v) +
+                                 ": damaged, and events behind it were never shared; a person has "
+                                 "to decide: reeve log show --salvage"};
+            }
+        }
+        return ok();
     }
 
     Status seal(const PublicKey& key) {
@@ -77,13 +115,15 @@ private:
 }  // namespace
 
 Result<std::string> repair_segment(env::Env env, const LocalLog& log, const SegmentId& segment,
-                                   const std::optional<eventlog::LogPosition>& end,
+                                   const std::optional<eventlog::LogPosition>& end, bool open_end,
                                    const SegmentSource& source) {
     const auto name = file_name(segment);
     const auto suffix = random_name(env.entropy);
     const auto whole = log.directory + "/.repair-" + name + "." + suffix;
     TRY_ASSIGN(auto out, env.files.open(whole, env::OpenMode::create_new));
-    auto copied = Copy(*out, log, segment, source).run(end);
+    auto damaged = open_end ? env.files.open(log.directory + "/" + name, env::OpenMode::read)
+                            : Result<std::unique_ptr<env::File>>(Error{Code::not_found, ""});
+    auto copied = Copy(*out, log, segment, source).run(end, damaged ? damaged->get() : nullptr);
     out.reset();
     if (!copied) {
         static_cast<void>(env.files.remove(whole).has_value());
@@ -155,8 +195,10 @@ Status LogScrub::mend(const Error& damage, const eventlog::LogPosition& limit,
     if (log_.live && *segment == *log_.live) {
         return damage.with("the segment that is being written is mended at the next start");
     }
-    TRY_ASSIGN(const auto end, end_of(*segment, limit));
-    auto repaired = repair_segment(env_, log_, *segment, end, source_);
+    bool open_end = false;
+    TRY_ASSIGN(const auto end, end_of(*segment, limit, open_end));
+    auto repaired = end ? repair_segment(env_, log_, *segment, end, open_end, source_)
+                        : Result<std::string>(Error{Code::corrupt, "where it ends stands nowhere"});
     if (!repaired) {
         return repaired.error().with("not repaired: " + damage.message);
     }
@@ -168,8 +210,9 @@ Status LogScrub::mend(const Error& damage, const eventlog::LogPosition& limit,
 }
 
 /// Where the chain says that a segment ends: the next segment's header, or the limit.
-Result<std::optional<eventlog::LogPosition>> LogScrub::end_of(
-    const SegmentId& segment, const eventlog::LogPosition& limit) const {
+Result<std::optional<eventlog::LogPosition>> LogScrub::end_of(const SegmentId& segment,
+                                                              const eventlog::LogPosition& limit,
+                                                              bool& open_end) const {
     TRY_ASSIGN(const auto entries, env_.files.list(log_.directory));
     for (const auto& entry : entries) {
         const auto id = parse_file_name(entry.name);
@@ -182,6 +225,7 @@ Result<std::optional<eventlog::LogPosition>> LogScrub::end_of(
             return std::optional(header->previous);
         }
     }
+    open_end = true;
     return segment_of(limit) == segment ? std::optional(limit) : std::nullopt;
 }
 

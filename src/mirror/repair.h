@@ -31,14 +31,18 @@ struct LocalLog {
     std::optional<eventlog::SegmentId> live;
     /// Sees each batch that verified, for example to compare it with another copy; may be empty.
     std::function<Status(const eventlog::Batch&)> look;
+    /// The own log: what it holds behind damage may be nowhere else, and nothing cuts it off. What
+    /// a mirror holds is pulled again.
+    bool own = false;
 };
 
-/// Replaces one segment by a verified copy that ends at `end` (or, without one, where the source
-/// ends). Returns where the damaged file lies now, empty when there was none. Code::corrupt: the
-/// source is no better; nothing was changed.
+/// Replaces one segment by a verified copy that ends at `end`. With `open_end` nothing but the
+/// limit says so: what chains on behind it in the damaged file was not shared yet and is kept.
+/// Returns where the damaged file lies now, empty when there was none. Code::corrupt: the source is
+/// no better; nothing was changed.
 Result<std::string> repair_segment(env::Env env, const LocalLog& log,
                                    const eventlog::SegmentId& segment,
-                                   const std::optional<eventlog::LogPosition>& end,
+                                   const std::optional<eventlog::LogPosition>& end, bool open_end,
                                    const SegmentSource& source);
 
 /// Owned by one task.
@@ -58,7 +62,8 @@ private:
     Status mend(const Error& damage, const eventlog::LogPosition& limit,
                 std::vector<Notice>& notices);
     Result<std::optional<eventlog::LogPosition>> end_of(const eventlog::SegmentId& segment,
-                                                        const eventlog::LogPosition& limit) const;
+                                                        const eventlog::LogPosition& limit,
+                                                        bool& open_end) const;
 
     env::Env env_;
     LocalLog log_;

@@ -76,13 +76,27 @@ public:
             return Error{Code::cancelled, "nobody waits any more"};
         }
         auto log = recovered(env_.files, config_);
-        if (!log && log.error().code == Code::corrupt) {
-            TRY(mend(head, log.error()));
+        const bool marked = env_.files.info(config_.mend_file()).has_value();
+        if (marked || (!log && log.error().code == Code::corrupt)) {
+            if (!head) {
+                return log ? Error{Code::corrupt, "the own log does not verify"} : log.error();
+            }
+            TRY(mend(log ? log->end : eventlog::position_of(*head)));
             log = recovered(env_.files, config_);
+            static_cast<void>(env_.files.remove(config_.mend_file()).has_value());
         }
         TRY_ASSIGN(auto own, std::move(log));
         if (head && !beyond(*head, own.end)) {
-            TRY(expect_in_history(*head));
+            auto known = expect_in_history(*head);
+            if (!known && known.error().code != Code::conflict) {
+                TRY(mend(own.end));  // missing or damaged is not foreign
+                known = expect_in_history(*head);
+            }
+            if (!known &&
+                (known.error().code == Code::conflict || known.error().code == Code::not_found)) {
+                return gone_on_without(config_, *head, known.error());
+            }
+            TRY(std::move(known));
         }
         if (head && beyond(*head, own.end)) {
             *turn_ = Turn::adopting;
@@ -102,26 +116,18 @@ private:
     Status expect_in_history(const eventlog::HeadSlot& head) {
         TRY_ASSIGN(auto reader, eventlog::LogReader::open(env_.files, own_directory(config_),
                                                           config_.trust, config_.writer));
-        auto found = reader.seek(eventlog::position_of(head));
-        if (!found &&
-            (found.error().code == Code::conflict || found.error().code == Code::not_found)) {
-            return gone_on_without(config_, head, found.error());
-        }
-        return found;
+        return reader.seek(eventlog::position_of(head));
     }
-    /// Everything up to what the share declares can be had there.
-    Status mend(const std::optional<eventlog::HeadSlot>& head, const Error& damage) {
-        if (!head) {
-            return damage;
-        }
-        const auto source = [this](const std::string& name, Offset at, std::size_t limit) {
-            return share_.log().get(config_.writer, name, at, limit);
+    /// Reads the own log whole; everything that the share declares can be had there.
+    Status mend(const eventlog::LogPosition& limit) {
+        const auto source = [this](const std::string& name, Offset at, std::size_t most) {
+            return share_.log().get(config_.writer, name, at, most);
         };
         mirror::LogScrub scrub(
-            env_, {own_directory(config_), config_.writer, config_.trust, {}, {}}, source);
+            env_, {own_directory(config_), config_.writer, config_.trust, {}, {}, true}, source);
         std::vector<mirror::Notice> notices;
         for (bool ended = false; !ended;) {
-            auto step = scrub.step(eventlog::position_of(*head), mend_bytes, notices);
+            auto step = scrub.step(limit, mend_bytes, notices);
             for (const auto& notice : std::exchange(notices, {})) {
                 env_.telemetry.log(env::Level::warning, "log", notice.kind + ": " + notice.detail);
             }
@@ -173,7 +179,7 @@ Status adopt_log(env::Env env, share::Share& share, const NodeConfig& config,
             return Error{Code::unavailable, "the share does not show all of this writer's log yet"};
         }
     }
-    return ok();
+    return own.pull_undeclared();
 }
 
 // Number and nonce are durable here before the link, so that a crash in between never locks a lone
@@ -182,8 +188,12 @@ Result<Incarnation> claim_incarnation(env::Env env, share::Share& share, const N
                                       const share::Nonce& nonce, Incarnation next) {
     for (int round = 0; round < claim_rounds; ++round, next = next.next()) {
         TRY(remember_incarnation(env.files, remembered_path(config), {next, nonce}));
-        TRY_ASSIGN(const auto holder, share.log().claim_incarnation(config.writer, next, nonce));
-        if (holder == nonce) {
+        const auto holder = share.log().claim_incarnation(config.writer, next, nonce);
+        if (!holder && holder.error().code == Code::corrupt) {
+            continue;  // a name that nobody can hold
+        }
+        TRY(holder);
+        if (*holder == nonce) {
             return next;
         }
     }

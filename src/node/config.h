@@ -52,6 +52,8 @@ struct NodeConfig {
     std::string rebuild_file() const { return state_directory + "/projection.rebuild"; }
     /// Present: another process writes this log; this one must not (exit 11).
     std::string replaced_file() const { return state_directory + "/replaced"; }
+    /// Present: the own log was found damaged; the next start reads it whole and mends it.
+    std::string mend_file() const { return state_directory + "/log.mend"; }
     /// Writers that an operator has removed, and where their logs end: known before any is folded.
     std::string retired_file() const { return state_directory + "/retired.json"; }
     /// The policy in force, as files.

@@ -62,6 +62,11 @@ int Loop::live() {
     next_health_ = now_;
     if (auto caught = catch_up_own_log(); !caught) {
         env_.telemetry.log(env::Level::error, "loop", caught.error().message);
+        if (caught.error().code == Code::corrupt) {
+            static_cast<void>(
+                env_.files.replace_file(config_.mend_file(), as_bytes(caught.error().message), true)
+                    .has_value());
+        }
         return exit_failed;
     }
     if (env_.files.info(config_.rollback_file())) {

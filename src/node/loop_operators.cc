@@ -120,9 +120,10 @@ void Loop::heed_operators(const projection::Snapshot& view) {
     for (const auto& [writer, one] : retired_) {
         const auto cursor = projection_.cut().find(writer);
         const auto remote = remote_.find(writer);
-        const bool lifted = remote != remote_.end() && remote->second.head &&
-                            remote->second.head->certificate.serial > one.serial;
-        if (writer != config_.writer && !lifted && cursor != projection_.cut().end() &&
+        // Whether a later certificate has lifted it is known when its HEAD has been read.
+        const bool counts = remote != remote_.end() && remote->second.head &&
+                            remote->second.head->certificate.serial <= one.serial;
+        if (writer != config_.writer && counts && cursor != projection_.cut().end() &&
             cursor->second.position.seq > one.end.seq) {
             view_failed({Code::conflict, "the log of " + writer.v +
                                              ", which was removed, had been read further than its "
@@ -136,7 +137,7 @@ eventlog::LogPosition Loop::fold_limit(const WriterId& writer,
     const auto found = retired_.find(writer);
     const bool lifted = remote.head && found != retired_.end() &&
                         remote.head->certificate.serial > found->second.serial;
-    return found != retired_.end() && !lifted && found->second.end.seq < remote.mirrored.seq
+    return found != retired_.end() && !lifted && found->second.end.seq <= remote.mirrored.seq
                ? found->second.end
                : remote.mirrored;
 }
@@ -162,6 +163,14 @@ void Loop::keep_policy(const projection::Snapshot& view) {
                                            as_bytes(file.text), false);
         }
     }
+    for (const auto name : policy_files) {
+        const bool there = std::any_of(force->files.begin(), force->files.end(),
+                                       [&](const auto& file) { return file.name == name; });
+        if (kept && !there) {  // what this policy leaves out is not in force any more
+            kept = env_.files.remove(config_.policy_root() + "/" + std::string(name));
+            kept = kept || kept.error().code == Code::not_found ? ok() : kept;
+        }
+    }
     if (!kept) {
         env_.telemetry.log(env::Level::error, "loop", "policy: " + kept.error().message);
         return;
@@ -175,7 +184,10 @@ void Loop::keep_policy(const projection::Snapshot& view) {
 /// made where his key is. What it says is believed because of its signature, whoever brings it.
 std::string Loop::append_signed(const env::ControlRequest& request, const json& parsed) {
     const auto bytes = from_hex(text_of(parsed, "event"));
-    const auto type = parsed.value("type", 0U);
+    const auto named = parsed.find("type");
+    const auto type = named != parsed.end() && named->is_number_unsigned()
+                          ? named->get<std::uint64_t>()
+                          : UINT64_MAX;
     if (!bytes || bytes->size() > max_signed_bytes || type > UINT16_MAX) {
         return refuse({"usage", 2, "no signed event", "type and event are wanted", ""});
     }

@@ -82,17 +82,21 @@ Result<Rescue> rescue_log(env::Env env, share::Share& share, const NodeConfig& c
         TRY(files.sync_dir(config.state_directory));
     }
     TRY(files.make_dirs(directory));
-    TRY_ASSIGN(const auto begun, eventlog::recover(files, directory, config.trust, config.writer,
-                                                   eventlog::Tail::owners));
-    // A rescue that was interrupted behind its last append is complete but for the names.
     Rescue out;
-    if (begun.end.incarnation <= head->incarnation) {
-        TRY(adopt_log(env, share, config, *head, begun.end));
+    const auto done = aside + "/said-again";  // a rescue that was interrupted behind its append
+    if (!files.info(done)) {
+        TRY_ASSIGN(const auto begun, eventlog::recover(files, directory, config.trust,
+                                                       config.writer, eventlog::Tail::owners));
+        if (begun.end.incarnation <= head->incarnation) {
+            TRY(adopt_log(env, share, config, *head, begun.end));
+        }
+        // Said twice after an interruption, they are the same facts.
         TRY_ASSIGN(const auto payloads, only_in(files, config, aside, directory));
         out.events = payloads.size();
         if (!payloads.empty()) {
             TRY(say_again(env, share, config, payloads));
         }
+        TRY(files.replace_file(done, as_bytes("done\n"), true));
     }
     out.kept = config.state_directory + "/rescued-" + std::to_string(env.clock.wall_now().ms);
     TRY(files.rename(aside, out.kept));

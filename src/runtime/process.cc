@@ -345,7 +345,9 @@ Status write_secret(const std::string& path, ByteView bytes) {
         const auto n = retry_eintr(
             [&] { return ::write(fd.get(), bytes.data() + done, bytes.size() - done); });
         if (n < 0) {
-            return os_error(errno, "write", path);
+            const auto error = os_error(errno, "write", path);
+            ::unlink(path.c_str());  // half a key is none
+            return error;
         }
         done += static_cast<std::size_t>(n);
     }

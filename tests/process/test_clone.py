@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import BINARIES, Cluster, ClusterCase, command, wait_for
+from harness import BINARIES, Cluster, ClusterCase, Failure, command, wait_for
 
 REPLACED = 11
 
@@ -117,13 +117,20 @@ class Clones(ClusterCase):
         alone = ("--config", config)
         wait_for(lambda: "running" in (self.cluster.directory / "logs" / "old.log").read_text(), 20, "it runs alone")
 
-        def taken():
-            done = self.cluster.run(*alone, "submit", "--", "/bin/echo", "alone")
-            return done.stdout.strip() if done.returncode == 3 and done.stdout.strip() else None
+        def state_of(job):
+            return json.loads(self.cluster.run(*alone, "job", "show", job, "--json").stdout or "{}").get("state")
 
-        job = wait_for(taken, 20, "it takes a job")
-        wait_for(lambda: json.loads(self.cluster.run(*alone, "job", "show", job, "--json").stdout or "{}")
-                 .get("state") == "succeeded", 20, "and runs it")
+        def runs_one():
+            """What is taken in before its supervisor answers waits for the share: then another one is."""
+            done = self.cluster.run(*alone, "submit", "--", "/bin/echo", "alone")
+            job = done.stdout.strip()
+            try:
+                wait_for(lambda: done.returncode == 3 and state_of(job) == "succeeded", 3, "it runs")
+            except Failure:
+                return None
+            return job
+
+        job = wait_for(runs_one, 30, "it takes a job and runs it")
         old.terminate()
         self.assertEqual(old.wait(timeout=20), 0)
         away.rename(self.cluster.share)

@@ -42,6 +42,11 @@ struct Held {
 };
 
 Result<Held> hold(Context& context, node::Role role, env::FileSystem& files) {
+    const cli::Options as_installed;
+    if (context.options.config == as_installed.config) {  // what is made here is the daemons'
+        TRY(runtime::leave_root_for("reeve"));
+        runtime::set_file_creation_mask(0007);
+    }
     TRY_ASSIGN(const auto* file, context.config());
     auto config = daemon::node_config(*file, role, 1, 0);
     TRY_ASSIGN(auto lock, runtime::lock_file(config.state_directory + "/daemon.lock"));

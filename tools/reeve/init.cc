@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "base/text.h"
 #include "daemon/identity.h"
 #include "runtime/os_entropy.h"
 #include "runtime/posix_clock.h"
@@ -120,9 +121,6 @@ PrivateKey new_key() {
 }
 
 Status write_new(env::FileSystem& files, const std::string& path, const std::string& text) {
-    if (files.info(path)) {
-        return Error{Code::conflict, path + " exists already; nothing was changed"};
-    }
     return files.replace_file(path, as_bytes(text), true);
 }
 
@@ -154,11 +152,20 @@ std::uint32_t roles_of(const InitOptions& o) {
     return eventlog::worker_role | (o.coordinator ? eventlog::coordinator_role : 0U);
 }
 
-/// A new key of this node, in its file.
-Result<PrivateKey> make_node_key(const Places& places) {
+/// The key in that file, made when there is none: what was begun and interrupted is gone on with.
+Result<PrivateKey> own_key(const std::string& path) {
+    runtime::PosixFileSystem files;
+    if (files.info(path)) {
+        return daemon::read_key(files, path);
+    }
     auto key = new_key();
-    TRY(runtime::write_secret(places.state + "/node.key", as_bytes(key.to_pem())));
+    TRY(runtime::write_secret(path, as_bytes(key.to_pem())));
     return key;
+}
+
+/// A key of this node, in its file.
+Result<PrivateKey> make_node_key(const Places& places) {
+    return own_key(places.state + "/node.key");
 }
 
 /// What pins the cluster and configures the node; reeve.toml, last, says that all is there.
@@ -178,11 +185,9 @@ Status write_configuration(env::FileSystem& files, const InitOptions& o, const P
 }
 
 Status make_directories(env::FileSystem& files, const Places& places) {
-    for (const auto& path : {places.config + "/reeve.toml", places.config + "/cluster.toml",
-                             places.state + "/node.key", places.state + "/node.cert"}) {
-        if (files.info(path)) {
-            return Error{Code::conflict, path + " exists already; nothing was changed"};
-        }
+    const auto done = places.config + "/reeve.toml";  // written last
+    if (files.info(done)) {
+        return Error{Code::conflict, done + " exists already; nothing was changed"};
     }
     for (const auto& directory : {places.config, places.state, places.run}) {
         TRY(files.make_dirs(directory));
@@ -193,17 +198,23 @@ Status make_directories(env::FileSystem& files, const Places& places) {
 /// The operator's key comes first: without it a cluster could never admit anybody.
 Result<Cluster> make_cluster(const InitOptions& o, const Places& places) {
     runtime::PosixFileSystem files;
-    const auto known = share::read_identity(files, places.nas);
-    if (known || known.error().code != Code::unavailable) {
+    const auto operator_file = places.config + "/operator.key";
+    const auto known = share::read_cluster_file(files, places.nas);
+    const bool begun =
+        known && !files.info(places.config + "/reeve.toml") && files.info(operator_file);
+    if (!begun && (known || known.error().code != Code::unavailable)) {
         return known ? Error{Code::conflict, places.nas + " is a cluster already"} : known.error();
     }
     TRY(make_directories(files, places));
-    Cluster cluster;
-    cluster.name = o.name;
-    runtime::OsEntropy().fill(cluster.id);
-    const auto operator_key = new_key();
-    cluster.operators.push_back(operator_key.public_key());
-    TRY(runtime::write_secret(places.config + "/operator.key", as_bytes(operator_key.to_pem())));
+    TRY_ASSIGN(const auto operator_key, own_key(operator_file));
+    Cluster cluster{{}, o.name, {operator_key.public_key()}};
+    if (begun && known->operators == cluster.operators) {
+        cluster.id = known->id;  // made by a run that was interrupted
+    } else if (begun) {
+        return Error{Code::conflict, places.nas + " is another cluster already"};
+    } else {
+        runtime::OsEntropy().fill(cluster.id);
+    }
     TRY_ASSIGN(const auto key, make_node_key(places));
     const auto certificate = eventlog::issue(
         {cluster.id, NodeId(o.node), roles_of(o), 1, wall_now_ms(), key.public_key(), {}, {}},
@@ -247,12 +258,19 @@ bool complete(InitOptions& o) {
     if (o.node.empty()) {
         o.node = default_node();
     }
-    return valid_node_name(o.node);
+    bool text = valid_utf8(o.name) == o.name;
+    for (const auto* list : {&o.roles, &o.labels, &o.bell_peers}) {
+        for (const auto& one : *list) {
+            text = text && valid_utf8(one) == one;
+        }
+    }
+    return valid_node_name(o.node) && text;
 }
 
-const Failure bad_name{"usage", exit_usage, "that cannot name a node",
-                       "a letter, then letters, digits and '-', at most 32, lower case",
-                       "--node NAME"};
+const Failure bad_name{
+    "usage", exit_usage, "that cannot name a node",
+    "a letter, then letters, digits and '-', at most 32, lower case; all texts in UTF-8",
+    "--node NAME"};
 
 std::string config_option(const InitOptions& o, const Places& places) {
     return o.directory.empty() ? "" : " --config " + places.config + "/reeve.toml";

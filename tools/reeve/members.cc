@@ -43,6 +43,28 @@ struct Admission {
     std::uint64_t serial = 1;  // of the new certificate
 };
 
+/// Of all certificates of a node that can be seen: the files, and what its logs were signed with.
+/// 0: none.
+Result<std::uint64_t> greatest_serial(env::FileSystem& files, const daemon::FileConfig& config,
+                                      const NodeId& node) {
+    std::uint64_t out = 0;
+    const auto trust = config.trust();
+    TRY_ASSIGN(const auto filed, share::certificates(files, config.nas, node));
+    for (const auto& one : filed) {
+        if (trust.check(one, WriterId(node.v + ".worker"))) {
+            out = std::max(out, one.serial);
+        }
+    }
+    runtime::OsEntropy entropy;
+    runtime::PosixClock clock;
+    share::DirShare share(files, config.nas, trust, entropy, clock);
+    for (const auto* role : {".worker", ".coord"}) {
+        TRY_ASSIGN(const auto head, share.log().head(WriterId(node.v + role)));
+        out = head ? std::max(out, head->certificate.serial) : out;
+    }
+    return out;
+}
+
 Result<Admission> admission_of(env::FileSystem& files, const daemon::FileConfig& config,
                                const std::string& name) {
     TRY(expect_share(files, config));
@@ -56,23 +78,18 @@ Result<Admission> admission_of(env::FileSystem& files, const daemon::FileConfig&
         return Error{Code::conflict, "that request is for another cluster"};
     }
     Admission out{*found, 1};
-    TRY_ASSIGN(const auto before, share::certificates(files, config.nas, found->node));
-    const auto trust = config.trust();
-    for (const auto& one : before) {
-        if (trust.check(one, WriterId(name + ".worker"))) {
-            out.serial = std::max(out.serial, one.serial + 1);
-        }
-    }
+    TRY_ASSIGN(const auto greatest, greatest_serial(files, config, found->node));
+    out.serial = greatest + 1;
     return out;
 }
 
 /// A person compares the fingerprint with what the other machine shows, and types its name.
 bool confirmed(const Context& context, const Admission& admission) {
     const auto& r = admission.request;
-    fmt::print(stderr, "node {} ({}) asks to join, {}\n  key    {}\n  host   {}\n  serial {}{}\n",
-               r.node.v, role_names(r.roles), relative_time(r.at_ms, wall_now_ms()),
-               fingerprint(r.key), valid_utf8(r.host), admission.serial,
-               admission.serial > 1 ? ": its earlier key is good no more" : "");
+    fmt::print(stderr, "node {} ({}) asks to join, {}\n  host   {}\n  serial {}{}\n  key    {}\n",
+               r.node.v, role_names(r.roles), relative_time(r.at_ms, wall_now_ms()), r.host,
+               admission.serial, admission.serial > 1 ? ": its earlier key is good no more" : "",
+               fingerprint(r.key));
     if (context.options.yes) {
         return true;
     }
@@ -137,17 +154,20 @@ Result<std::optional<events::WriterRetired>> retirement(const daemon::FileConfig
     share::DirShare share(files, config.nas, config.trust(), entropy, clock);
     TRY(share.identity().check());
     TRY_ASSIGN(const auto head, share.log().head(writer));
-    if (!head) {
+    TRY_ASSIGN(const auto serial, greatest_serial(files, config, node_of(writer)));
+    if (serial == 0) {
         return std::optional<events::WriterRetired>();
     }
-    events::WriterRetired out;
+    events::WriterRetired out;  // without a log: nothing of it is ever read
     out.writer = writer;
-    out.serial = head->certificate.serial;
-    out.incarnation = head->incarnation.v;
-    out.segment = head->segment.v;
-    out.end = head->durable_end.v;
-    out.seq = head->last_seq.v;
-    out.hash = head->last_hash;
+    out.serial = serial;
+    if (head) {
+        out.incarnation = head->incarnation.v;
+        out.segment = head->segment.v;
+        out.end = head->durable_end.v;
+        out.seq = head->last_seq.v;
+        out.hash = head->last_hash;
+    }
     out.reason = std::string(clip_utf8(reason, 200));
     out.operator_key = key.public_key();
     out.cluster = config.cluster;
@@ -169,6 +189,13 @@ bool is_silent(Context& context, const std::string& node, std::string& why) {
         }
     }
     return true;
+}
+
+/// What was read of a log must not be taken back by its end.
+bool is_behind(const projection::Snapshot& view, const events::WriterRetired& word) {
+    const auto cut = view.cut();
+    const auto cursor = cut.find(word.writer);
+    return cursor != cut.end() && cursor->second.position.seq.v > word.seq;
 }
 
 struct Removal {
@@ -206,6 +233,12 @@ int remove_node(Context& context, const Removal& what) {
         }
         if (!*word) {
             continue;
+        }
+        if (auto view = context.view(); view && is_behind(*view, **word)) {
+            return context.fail({"conflict", exit_conflict,
+                                 "the share shows less of " + writer.v + " than was read here",
+                                 "it was rolled back; the others share for it after a while",
+                                 "try again in some minutes: reeve doctor"});
         }
         if (const int status = send_signed(context, **word); status != exit_done) {
             return status;

@@ -52,6 +52,10 @@ Result<std::vector<events::PolicyFile>> read_policy(const std::string& directory
 /// What this build can read of the files; a policy is applied whole or not at all.
 Status check(const std::vector<events::PolicyFile>& files) {
     for (const auto& file : files) {
+        if (file.name != "retention.toml") {
+            return Error{Code::invalid,
+                         file.name + " is no policy file of this version: retention.toml"};
+        }
         if (file.name == "retention.toml") {
             if (auto read = control::parse_retention(file.text, file.name); !read) {
                 return read.error();

@@ -269,11 +269,25 @@ Result<Nonce> DirLog::claim_incarnation(const WriterId& writer, Incarnation n, c
 
 Result<Incarnation> DirLog::greatest_incarnation(const WriterId& writer) {
     TRY_ASSIGN(const auto there, names(writer));
-    Incarnation greatest;
-    for (const auto& name : there) {
-        greatest = std::max(greatest, incarnation_of_claim(name).value_or(Incarnation()));
+    for (auto name = there.rbegin(); name != there.rend(); ++name) {
+        const auto number = incarnation_of_claim(*name);
+        if (!number) {
+            continue;
+        }
+        const auto bytes =
+            tree_.files().read_file(tree_.path(log_dir(writer) + "/" + *name), name_record_bytes);
+        const bool bad =
+            !bytes && bytes.error().code != Code::full && bytes.error().code != Code::invalid;
+        if (bad) {
+            return tree_.explain(bytes.error()).with("read " + *name);
+        }
+        // A name alone claims nothing: anybody can make a file.
+        const auto claim = bytes ? decode_incarnation(*bytes) : std::nullopt;
+        if (claim && claim->writer == writer && claim->incarnation == *number) {
+            return *number;
+        }
     }
-    return greatest;
+    return Incarnation();
 }
 
 Result<WallTime> DirLog::declared_at(const WriterId& writer, Incarnation incarnation) {

@@ -97,7 +97,10 @@ Result<JoinRequest> parse_request(std::string_view text) {
     r.roles = roles->get<std::uint32_t>();
     r.host = json.value("host", "").substr(0, 63);
     r.at_ms = at->get<std::int64_t>();
-    if (!valid_node_name(r.node.v)) {
+    // What a person is shown must not move the cursor to where the fingerprint stands.
+    const bool printable =
+        std::none_of(r.host.begin(), r.host.end(), [](char c) { return c < 0x20 || c > 0x7e; });
+    if (!valid_node_name(r.node.v) || !printable) {
         return no;
     }
     if (!verify(r.key, signed_part(r), signature)) {
