@@ -357,5 +357,19 @@ TEST_F(Log, AKeyThatWasReplacedSignsNoLaterSegment) {
     EXPECT_NE(seen.error().message.find("replaced before"), std::string::npos);
 }
 
+TEST_F(Log, AHeadSlotWhoseNamesHaveNoEndIsRefused) {
+    HeadSlot slot;
+    slot.writer = writer_;
+    slot.incarnation = Incarnation(1);
+    slot.counter = 1;
+    sign(slot, identity_);
+    for (const auto& [at, size] : {std::pair(40, 48), std::pair(176, 64)}) {
+        auto bytes = encode(slot);
+        std::fill_n(bytes.begin() + at, size, std::uint8_t{'a'});
+        store_le(bytes.data() + 8, crc32c(ByteView(bytes).subspan(12, 4032 - 12)));
+        EXPECT_EQ(decode_head(bytes).error().code, Code::corrupt) << "offset " << at;
+    }
+}
+
 }  // namespace
 }  // namespace reeve::eventlog

@@ -174,6 +174,28 @@ TEST_F(Mirror, DamageOnTheShareIsSetAsideAndSharedAnew) {
     EXPECT_TRUE(pull(other, nova).caught_up);
 }
 
+TEST_F(Mirror, RotOnTheOwnDiskIsMendedAndIsNoClone) {
+    auto first = start("one", nova, 1);
+    for (int i = 0; i < 20; ++i) {
+        say(first, std::to_string(i));
+    }
+    ASSERT_TRUE(push(first));
+    auto second = start("one", nova, 2);
+    say(second, "of the second run");
+    const auto file = first.directory() + "/0000000001-0000000001.rlog";
+    const auto whole = read_text(file);
+    auto rotten = whole;
+    rotten[5000] = static_cast<char>(rotten[5000] ^ 1);
+    write_text(file, rotten);
+    const auto done = push(second);
+    ASSERT_TRUE(done) << done.error().message;
+    EXPECT_TRUE(told(second.pusher->take_notices(), "log.repaired"));
+    const auto end = first.log->position().end.v;
+    EXPECT_EQ(read_text(file).substr(0, end), whole.substr(0, end));
+    auto other = start("two", mira, 1);
+    EXPECT_TRUE(pull(other, nova).caught_up);
+}
+
 TEST_F(Mirror, AShareThatLostALogGetsItFromWhoMirroredIt) {
     auto owner = start("one", nova, 1);
     say(owner, "one");
@@ -181,10 +203,14 @@ TEST_F(Mirror, AShareThatLostALogGetsItFromWhoMirroredIt) {
     ASSERT_TRUE(push(owner));
     auto other = start("two", mira, 1);
     ASSERT_TRUE(pull(other, nova).caught_up);
+    ASSERT_TRUE(push(owner));  // a heartbeat: nothing of it is stored in the mirror
+    ASSERT_TRUE(pull(other, nova).caught_up);
     std::filesystem::remove_all(at("log/nova.worker"));
     clock.advance(seconds(1));
     static_cast<void>(pull(other, nova));
     EXPECT_TRUE(told(other.puller->take_notices(), "log.shared_for"));
+    EXPECT_FALSE(pull(other, nova).share_behind);
+    EXPECT_TRUE(other.puller->take_notices().empty());
     auto third = start("three", WriterId("orin.worker"), 1);
     const auto seen = pull(third, nova);
     EXPECT_TRUE(seen.caught_up) << seen.error;

@@ -73,11 +73,11 @@ class Rendering(ClusterCase):
         found = {}
         for folder in FOLDERS:
             for path in (self.cluster.share / "queue" / folder).glob("**/*.json"):
-                if not path.name.startswith("renamed-"):
+                if not path.name.startswith(("renamed-", ".")):
                     try:
                         found[(folder, json.loads(path.read_text())["job"])] = True
-                    except (ValueError, KeyError):
-                        found[(folder, path.name)] = "scribbled"
+                    except (ValueError, KeyError, FileNotFoundError):
+                        found[(folder, path.name)] = "scribbled, or gone while it was read"
         return found
 
     def wanted(self, held):
