@@ -81,7 +81,11 @@ public:
     std::uint32_t u32() { return integer<std::uint32_t>(); }
     std::uint64_t u64() { return integer<std::uint64_t>(); }
     std::int64_t i64() { return integer<std::int64_t>(); }
-    bool boolean() { return u8() != 0; }
+    bool boolean() {
+        const auto v = u8();
+        ok_ = ok_ && v <= 1;  // one encoding per value
+        return v == 1;
+    }
     std::string text() {
         const auto v = raw(u32());
         return std::string(as_text(v));

@@ -71,9 +71,10 @@ Result<RetentionPolicy> parse_retention(const std::string& text, const std::stri
     }
     RetentionPolicy out;
     for (const auto& [key, node] : table) {
+        const auto name_of_table = key.str();
         const auto what = std::find_if(
             retention_classes.begin(), retention_classes.end(),
-            [&](const RetentionClass one) { return key.str() == retention_class_name(one); });
+            [&](const RetentionClass one) { return name_of_table == retention_class_name(one); });
         if (what == retention_classes.end()) {
             return at(name, node.source().begin,
                       "unknown key '" + std::string(key.str()) +

@@ -63,8 +63,8 @@ using ServerMessage = std::variant<ServerHello, env::ExecOutcome, env::ExecRefus
 
 Bytes encode(const ClientMessage& message);
 Bytes encode(const ServerMessage& message);
-/// Code::invalid for anything that `encode` does not write; Code::unsupported for a hello of
-/// another version.
+/// Code::invalid for anything of another shape than `encode` writes (a reason may be longer than it
+/// would write it); Code::unsupported for a hello of another version.
 Result<ClientMessage> decode_client(ByteView packet);
 Result<ServerMessage> decode_server(ByteView packet);
 

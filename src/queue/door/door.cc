@@ -98,9 +98,10 @@ private:
                     const std::string& at) {
         for (const auto& [key, value] : object.items()) {
             if (std::find(known.begin(), known.end(), key) == known.end()) {
+                const auto begin = key.substr(0, 40);
                 const auto nearest = *std::min_element(
                     known.begin(), known.end(), [&](const auto& a, const auto& b) {
-                        return distance(a, key.substr(0, 40)) < distance(b, key.substr(0, 40));
+                        return distance(a, begin) < distance(b, begin);
                     });
                 refuse(at + "/" + pointer_step(key),
                        "unknown field; the nearest known one is '" + nearest + "'");
