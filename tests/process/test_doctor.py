@@ -16,8 +16,8 @@ from test_single import SingleNode
 
 # What depends on the machine that runs the tests: its clock daemon, its room, its load, who runs them.
 ENVIRONMENT = {"clock.ntp", "user", "config.operator", "machine.swap", "machine.memory", "limits.files",
-               "limits.processes", "limits.cgroup", "limits.time", "state.space", "state.inodes", "share.space", "share.inodes",
-               "state.filesystem", "share.latency", "units.reeve-worker", "units.reeve-coordinator",
+               "limits.processes", "limits.cgroup", "limits.time", "state.space", "state.inodes", "share.space",
+               "share.inodes", "state.filesystem", "share.latency", "units.reeve-worker", "units.reeve-coordinator",
                "units.reeve-exec"}
 NOBODY = 65534
 

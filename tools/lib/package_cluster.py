@@ -79,7 +79,7 @@ def keys_are_kept(first, other):
     job = first.submit("! cat /etc/reeve/operator.key && ! cat /var/lib/reeve/node.key || exit 15; hostname", "--role",
                        "press")
     first.wait_state(job, "succeeded")
-    check(first.run("reeve", "job", "logs", job).endswith(f"{OTHER}\n"), "a job ran on the other one, its output is here")
+    check(first.run("reeve", "job", "logs", job).endswith(f"{OTHER}\n"), "a job ran on the other, its output is here")
     key = "/etc/reeve/operator.key"
     check(first.run("stat", "-c", "%a %u", key) == "600 0\n", "the operator's key is root's")
     said = first.run("runuser", "-u", "reeve", "--", "reeve", "node", "admit", OTHER, status=None)
