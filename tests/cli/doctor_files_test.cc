@@ -35,6 +35,28 @@ TEST(DoctorFiles, AKeyIsOfItsOwnerAlone) {
     EXPECT_EQ(judge_keys({link}, daemon_uid).verdict, Verdict::fail);
 }
 
+TEST(DoctorFiles, NoJobReadsTheOperatorsKey) {
+    const auto judged = [](const NamedFile& key, std::uint32_t daemon,
+                           std::optional<bool> pinned = true) {
+        return judge_operator_key({key.path, key.facts, pinned}, daemon);
+    };
+    EXPECT_EQ(judge_operator_key({"/etc/reeve/operator.key", {}, {}}, daemon_uid).verdict,
+              Verdict::ok);
+    EXPECT_EQ(judged(file(0600, 0), daemon_uid).verdict, Verdict::ok);
+    EXPECT_EQ(judged(file(0400, person_uid), daemon_uid, std::nullopt).verdict, Verdict::ok);
+    const auto theirs = judged(file(0600, daemon_uid), daemon_uid);
+    EXPECT_EQ(theirs.verdict, Verdict::warn);
+    EXPECT_NE(theirs.fix.find("chown root:root /etc/reeve/x"), std::string::npos) << theirs.fix;
+    EXPECT_EQ(judged(file(0600, 0), 0).verdict, Verdict::skip);
+    EXPECT_EQ(judged(file(0600, 0), daemon_uid, false).verdict, Verdict::warn);
+    for (const std::uint32_t mode : {0640U, 0604U, 0610U, 0666U}) {
+        EXPECT_EQ(judged(file(mode, 0), daemon_uid).verdict, Verdict::fail) << mode;
+    }
+    auto link = file(0600, 0);
+    link.facts.kind = env::FileKind::symlink;
+    EXPECT_EQ(judged(link, daemon_uid).verdict, Verdict::fail);
+}
+
 TEST(DoctorFiles, NobodyElseChangesTheConfiguration) {
     EXPECT_EQ(
         judge_configuration_files({file(0644, 0), file(0640, daemon_uid)}, daemon_uid).verdict,

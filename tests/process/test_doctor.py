@@ -15,9 +15,9 @@ from harness import BINARIES, Cluster, ClusterCase, wait_for
 from test_single import SingleNode
 
 # What depends on the machine that runs the tests: its clock daemon, its room, its load, who runs them.
-ENVIRONMENT = {"clock.ntp", "user", "machine.swap", "machine.memory", "limits.files", "limits.processes",
-               "limits.cgroup", "limits.time", "state.space", "state.inodes", "share.space", "share.inodes",
-               "state.filesystem", "share.latency", "units.reeve-worker", "units.reeve-coordinator",
+ENVIRONMENT = {"clock.ntp", "user", "config.operator", "machine.swap", "machine.memory", "limits.files",
+               "limits.processes", "limits.cgroup", "limits.time", "state.space", "state.inodes", "share.space",
+               "share.inodes", "state.filesystem", "share.latency", "units.reeve-worker", "units.reeve-coordinator",
                "units.reeve-exec"}
 NOBODY = 65534
 
@@ -86,7 +86,7 @@ class Stopped(DoctorCase):
         self.assertEqual(len(checks), 1)
 
     def test_keys_that_others_may_read(self):
-        self.expect(self.doctor()["config.keys"], "ok", "operator.key")
+        self.expect(self.doctor()["config.keys"], "ok", "node.key")
         key = self.cluster.directory / "nova" / "spare.key"
         self.addCleanup(key.unlink)
         key.write_text("secret\n")
@@ -94,6 +94,16 @@ class Stopped(DoctorCase):
         self.expect(self.doctor(status=1)["config.keys"], "fail", "0640", f"chmod 0600 {key}")
         key.chmod(0o600)
         self.expect(self.doctor(status=3)["config.keys"], "ok")
+
+    def test_the_operators_key_is_no_jobs_to_read(self):
+        key = self.cluster.directory / "nova" / "operator.key"
+        key.chmod(0o604)
+        self.expect(self.doctor(status=1)["config.operator"], "fail", "operator.key", "chmod 0600")
+        key.chmod(0o600)
+        kept = key.with_name("elsewhere")
+        key.rename(kept)
+        self.addCleanup(kept.rename, key)
+        self.expect(self.doctor(status=3)["config.operator"], "ok", "kept elsewhere")
 
     def test_a_configuration_that_anybody_may_change(self):
         config = self.cluster.config("nova")

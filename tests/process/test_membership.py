@@ -12,6 +12,8 @@ class Membership(ClusterCase):
     @classmethod
     def make_cluster(cls, directory):
         cluster = Cluster(BINARIES, directory, nodes=("nova", "mira"))
+        config = cluster.config("mira")
+        config.write_text(config.read_text().replace('roles  = ["compute"]', 'roles  = ["compute","here"]'))
         cluster.start("nova")
         cluster.wait_serving("nova")
         return cluster
@@ -131,7 +133,7 @@ class Membership(ClusterCase):
         alive = cluster.run("node", "remove", "mira")
         self.assertEqual(alive.returncode, 6, alive.stdout + alive.stderr)
         self.assertIn("is live", alive.stderr)
-        job = self.submit(command("/bin/sleep", "600"), node="mira")[0]
+        job = self.submit(command("/bin/sleep", "600", requires={"roles": ["here"]}), node="mira")[0]
         self.wait_state(job, "running", node="nova")
         cluster.kill("mira.worker")
         removed = cluster.reeve("node", "remove", "mira", "--force", "--reason", "its board died")

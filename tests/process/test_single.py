@@ -133,6 +133,13 @@ class Single(ClusterCase):
 
     # -- single jobs --------------------------------------------------------------------------------
 
+    def test_an_option_that_may_be_given_again_leaves_the_command_alone(self):
+        said = self.cluster.reeve("submit", "--json", "--env", "A=1", "--env", "B=2", "--", "/bin/sh", "-c",
+                                  'echo "$A $B"')
+        job = json.loads(said)["jobs"][0]["job"]
+        self.wait_state(job, "succeeded")
+        self.assertEqual(self.logs(job), "1 2\n")
+
     def test_wait_tells_success_and_failure(self):
         self.assertEqual(self.status_of("submit", "--wait", "--", "/bin/true"), 0)
         self.assertEqual(self.status_of("submit", "--wait", "--", "/bin/false"), 1)

@@ -41,10 +41,24 @@ std::string understood(const CLI::App& app) {
     return out;
 }
 
+/// What may be given again is given again: an option that takes all words that follow it also takes
+/// the `--` before a command, whose own options would then be taken for ours.
+void take_one_value_each(CLI::App& app) {
+    for (auto* option : app.get_options()) {
+        if (!option->get_positional()) {
+            option->allow_extra_args(false);
+        }
+    }
+    for (auto* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+        take_one_value_each(*sub);
+    }
+}
+
 }  // namespace
 
 int run_program(Program& program, int argc, char** argv) {
     auto& options = program.context.options;
+    take_one_value_each(program.app);
     try {
         program.app.parse(argc, argv);
     } catch (const CLI::Success& help) {

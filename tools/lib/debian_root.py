@@ -43,15 +43,17 @@ def copied(source, directory):
 
 
 class Container:
-    """One life of such a system: `init` is its first process, "systemd" or "none" (which only reaps)."""
+    """One life of such a system: `init` is its first process, "systemd" or "none" (which only reaps). `binds`:
+    directories of this machine, by where they are seen in it."""
 
-    def __init__(self, root, init):
+    def __init__(self, root, init, binds=None):
         self.root = pathlib.Path(root)
-        self.group = f"reeve-package-test-{os.getpid()}"
+        self.group = f"reeve-package-test-{os.getpid()}-{self.root.name}"
         self._make_groups()
         self.log = open(self.root.with_suffix(f".{init}.log"), "ab")
         self.process = subprocess.Popen(
-            ["unshare", *NAMESPACES, "--fork", "--kill-child", sys.executable, __file__, str(self.root), init],
+            ["unshare", *NAMESPACES, "--fork", "--kill-child", sys.executable, __file__, str(self.root), init,
+             *(f"{target}={source}" for target, source in (binds or {}).items())],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, preexec_fn=self._enter_groups)
         try:
             self.first = wait_for(self._first_process, 20, "the container has a first process")
@@ -145,13 +147,16 @@ def make_devices(dev):
     (dev / "ptmx").symlink_to("pts/ptmx")
 
 
-def make_mounts(root, init):
+def make_mounts(root, init, binds):
     unified = (CGROUPS / "cgroup.procs").exists()
     run("mount", "--make-rprivate", "/")
     run("mount", "--bind", root, root)
     mount("proc", root / "proc")
     mount("tmpfs", root / "run", "-o", "mode=755")
     make_devices(root / "dev")
+    for target, source in binds:
+        (root / target.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        run("mount", "--bind", source, root / target.lstrip("/"))
     if init != "systemd":
         return
     mount("sysfs", root / "sys", "-o", "ro")
@@ -164,7 +169,7 @@ def make_mounts(root, init):
 
 def main():
     root, init = pathlib.Path(sys.argv[1]), sys.argv[2]
-    make_mounts(root, init)
+    make_mounts(root, init, [bind.split("=", 1) for bind in sys.argv[3:]])
     (root / "ready").touch()
     os.chroot(root)
     os.chdir("/")

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Installs, upgrades and removes the Debian package in a fresh Debian 12, as root: in the foreground without
-systemd, and with systemd as PID 1. A job runs while the package is upgraded, and while daemons are restarted and
-killed; it has to survive. Needs the network (packages of Debian), some minutes, and 1 GB in the directory.
+systemd, with systemd as PID 1, and as a cluster of two. A job runs while the package is upgraded, and while daemons
+are restarted and killed; it has to survive. Needs the network (packages of Debian), some minutes, and 2 GB in the
+directory.
 
 usage: tools/package-test [--cache DIR] [--keep] [--without-systemd]
 Exit status: 0 all of it held, 1 something did not, 2 this machine cannot run it.
@@ -19,16 +20,17 @@ import time
 
 from cluster import Failure, wait_for
 from debian_root import Container, copied, debootstrapped, run
+from package_cluster import two_nodes
+from package_system import UNITS, Installed, check, show
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "release"
-PROGRAMS = ("reeve", "reeve-coordinator", "reeve-exec", "reeve-log", "reeve-replay", "reeve-worker")
-UNITS = ("reeve-worker", "reeve-coordinator", "reeve-exec")
 CONFINED = """grep -q 'NoNewPrivs:.1' /proc/self/status && grep -q 'Seccomp:.2' /proc/self/status || exit 10
 grep -q reeve-exec.service /proc/self/cgroup || exit 11
 ! touch /usr/bin/x && ! touch /etc/reeve/x && ! unshare -U true || exit 12
 [ "$(id -u):$(id -g):$(umask)" = 645:645:0007 ] || exit 13
-touch "$(pwd)/here" /tmp/x /var/lib/reeve/share/results/x && rm /var/lib/reeve/share/results/x || exit 14"""
+touch "$(pwd)/here" /tmp/x /var/lib/reeve/share/results/x && rm /var/lib/reeve/share/results/x || exit 14
+! cat /etc/reeve/operator.key && ! cat /var/lib/reeve/node.key || exit 15"""
 
 
 # Mounts a FUSE file system at argv[1] and answers nothing, so that whoever looks into it hangs.
@@ -40,12 +42,6 @@ if libc.mount(b"unserved", sys.argv[1].encode(), b"fuse", 0, options) != 0:
     sys.exit(os.strerror(ctypes.get_errno()))
 signal.pause()
 """
-
-
-def check(holds, what):
-    if not holds:
-        raise Failure(what)
-    print(f"  ok  {what}", flush=True)
 
 
 # ---- the packages -------------------------------------------------------------------------------------
@@ -88,79 +84,7 @@ def lint(base, cache, package):
     check(errors == 0, f"lintian: no error, {len(tags)} warnings")
 
 
-# ---- what is asked of an installed system -------------------------------------------------------------
-
-
-class Installed:
-    """The package in a container."""
-
-    def __init__(self, container, packages):
-        self.container = container
-        self.packages = packages
-        for package in packages:
-            shutil.copy(package, container.root / "root" / package.name)
-
-    def run(self, *words, **more):
-        return self.container.run(*words, **more)
-
-    def put(self, package):
-        return self.container.install(f"/root/{package.name}")
-
-    def submit(self, script, status=0):
-        said = self.run("reeve", "submit", "--json", "--timeout", "600", "--", "/bin/sh", "-c", script, status=status)
-        return json.loads(said[said.index("{"):])["jobs"][0]["job"]
-
-    def job(self, job):
-        return json.loads(self.run("reeve", "job", "show", job, "--json"))
-
-    def wait_state(self, job, *states):
-        """Its document in that state: a moment later another daemon's view, one event behind, may be read."""
-        def found():
-            document = self.job(job)
-            return document if document["state"] in states else None
-
-        return wait_for(found, 30, f"job {job} is {' or '.join(states)}")
-
-    def wait_serving(self):
-        wait_for(lambda: "CLUSTER" not in self.run("reeve", "status", status=None) and
-                 self.run("reeve", "status", "--json", status=None).startswith("{"), 30, "the worker answers")
-
-    def long_job(self):
-        """A job that runs until end_long_job."""
-        (self.container.root / "var/lib/reeve/go").unlink(missing_ok=True)
-        job = self.submit("while [ ! -e /var/lib/reeve/go ]; do sleep 0.1; done; echo survived")
-        self.wait_state(job, "running")
-        return job
-
-    def end_long_job(self, job, what):
-        check(self.job(job)["state"] == "running", f"{what}: the job still runs")
-        (self.container.root / "var/lib/reeve/go").touch()
-        attempts = self.wait_state(job, "succeeded")["attempts"]
-        check(self.run("reeve", "job", "logs", job) == "survived\n" and len(attempts) == 1,
-              f"{what}: it succeeded, in one attempt")
-
-    def supervisor(self):
-        return self.run("pgrep", "-x", "reeve-exec", status=None).split()
-
-    def check_files(self):
-        modes = self.run("stat", "-c", "%n %a %u:%g", "/etc/reeve", "/run/reeve", "/var/lib/reeve").splitlines()
-        check(modes == ["/etc/reeve 2755 645:645", "/run/reeve 750 645:645", "/var/lib/reeve 2770 645:645"],
-              "directories: " + ", ".join(modes))
-        for program in PROGRAMS:
-            self.run(program, "--help")
-        check(True, "every program starts with the libraries that the package depends on")
-
-    def check_purged(self):
-        said = self.run("apt-get", "remove", "-y", "-q", "reeve")
-        check(not (self.container.root / "usr/bin/reeve").exists() and
-              (self.container.root / "etc/reeve/reeve.toml").exists(), "removed: programs gone, configuration kept")
-        said = self.run("apt-get", "purge", "-y", "-q", "reeve")
-        check("rm -r /var/lib/reeve" in said, "purged: it says that the logs are kept, and how to remove them")
-        left = self.run("find", "/", "-xdev", "-name", "*reeve*", "-not", "-path", "/var/lib/reeve/*", "-not", "-path",
-                        "/root/*", "-not", "-path", "/tmp/*").split()
-        check(left == ["/var/lib/reeve"], f"left are: {', '.join(left)}, and the user")
-        self.run("sh", "-c", "rm -r /var/lib/reeve && deluser --quiet --system reeve")
-        check("reeve" not in self.run("cat", "/etc/passwd", "/etc/group"), "what it says removes the rest")
+# ---- without systemd ------------------------------------------------------------------------------------
 
 
 def number_taken(installed, package):
@@ -181,13 +105,16 @@ def foreground(installed):
     number_taken(installed, first)
     installed.check_files()
     installed.run("reeve", "init", "--single", "--node", "nova")
-    modes = installed.run("stat", "-c", "%a %U:%G", "/var/lib/reeve/share/queue/incoming", "/etc/reeve/reeve.toml")
-    check(modes == "2770 reeve:reeve\n640 reeve:reeve\n", "init by root: all belongs to reeve, the group may submit")
+    modes = installed.run("stat", "-c", "%a %U:%G", "/var/lib/reeve/share/queue/incoming", "/etc/reeve/reeve.toml",
+                          "/etc/reeve/operator.key").split("\n")
+    check(modes[:2] == ["2770 reeve:reeve", "640 reeve:reeve"], "init by root: reeve owns it, the group may submit")
+    check(modes[2].startswith("600 root:"), "but the operator's key, which is root's alone")
     worker = container.start("runuser", "-u", "reeve", "--", "reeve-worker")
     installed.wait_serving()
-    hello = installed.submit("echo hello; id -un")
+    hello = installed.submit("echo hello; id -un; ! cat /etc/reeve/operator.key")
     installed.wait_state(hello, "succeeded")
-    check(installed.run("reeve", "job", "logs", hello) == "hello\nreeve\n", "a job runs, as the user reeve")
+    check(installed.run("reeve", "job", "logs", hello).startswith("hello\nreeve\n"),
+          "a job runs, as the user reeve, and does not read the operator's key")
     job, supervisor = installed.long_job(), installed.supervisor()
     installed.put(second)
     installed.run("pkill", "-x", "reeve-worker")
@@ -205,10 +132,6 @@ def foreground(installed):
 # ---- with systemd -------------------------------------------------------------------------------------
 
 
-def show(installed, unit, what):
-    return installed.run("systemctl", "show", "--property", what, "--value", f"{unit}.service").strip()
-
-
 def under_systemd(installed):
     first, second = installed.packages
     installed.put(first)
@@ -221,7 +144,9 @@ def under_systemd(installed):
     found = installed.wait_state(job, "succeeded", "failed")
     if found["state"] != "succeeded":
         raise Failure(f"the job that tests its confinement: {json.dumps(found, indent=1)}")
-    check(True, "a job runs in reeve-exec.service, confined, and writes where it may")
+    check(True, "a job runs in reeve-exec.service, confined, writes where it may, and reads no key")
+    installed.check_exposure()
+    installed.check_doctor(set())
     survive(installed, second)
     stop_and_kill(installed)
 
@@ -335,6 +260,8 @@ def test(options, work):
         return
     print("with systemd as PID 1", flush=True)
     with_systemd(root, packages)
+    print("a cluster of two", flush=True)
+    two_nodes(root, work, packages)
 
 
 def main():

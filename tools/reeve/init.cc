@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "daemon/identity.h"
+#include "runtime/inspect.h"
 #include "runtime/os_entropy.h"
 #include "runtime/posix_clock.h"
 #include "runtime/posix_file_system.h"
@@ -184,32 +185,68 @@ Status write_configuration(env::FileSystem& files, const InitOptions& o, const P
     return write_new(files, places.config + "/reeve.toml", configuration(o, places));
 }
 
-Status make_directories(env::FileSystem& files, const Places& places) {
+Status expect_unconfigured(env::FileSystem& files, const Places& places) {
     const auto done = places.config + "/reeve.toml";  // written last
-    if (files.info(done)) {
-        return Error{Code::conflict, done + " exists already; nothing was changed"};
-    }
+    return files.info(done)
+               ? Status(Error{Code::conflict, done + " exists already; nothing was changed"})
+               : ok();
+}
+
+Status make_directories(env::FileSystem& files, const Places& places) {
+    TRY(expect_unconfigured(files, places));
     for (const auto& directory : {places.config, places.state, places.run}) {
         TRY(files.make_dirs(directory));
+        if (!runtime::may_change(directory)) {  // better now than after the cluster is made
+            return Error{Code::denied, directory + " may not be written by " +
+                                           runtime::user_name(runtime::current_user().uid) +
+                                           ", who is to own it: chown it first"};
+        }
     }
     return ok();
 }
 
-/// The operator's key comes first: without it a cluster could never admit anybody.
-Result<Cluster> make_cluster(const InitOptions& o, const Places& places) {
+struct OperatorKey {
+    std::string file;
+    bool made = false;  // in this run: a key that was there shows that one was interrupted
+    PrivateKey key;
+};
+
+/// It comes first: without it a cluster could never admit anybody. Made before root is left: what
+/// belongs to the daemons' user any job could read, and sign as an operator.
+Result<OperatorKey> make_operator_key(const Places& places) {
     runtime::PosixFileSystem files;
-    const auto operator_file = places.config + "/operator.key";
+    TRY(expect_unconfigured(files, places));
+    TRY(files.make_dirs(places.config));
+    const auto path = places.config + "/operator.key";
+    const bool made = !files.info(path);
+    TRY_ASSIGN(auto key, own_key(path));
+    return OperatorKey{path, made, std::move(key)};
+}
+
+/// The cluster at the share that an interrupted run has made, or nothing when there is none yet.
+Result<std::optional<share::ClusterFile>> begun_cluster(env::FileSystem& files,
+                                                        const Places& places,
+                                                        const OperatorKey& by) {
     const auto known = share::read_cluster_file(files, places.nas);
-    const bool begun =
-        known && !files.info(places.config + "/reeve.toml") && files.info(operator_file);
-    if (!begun && (known || known.error().code != Code::unavailable)) {
+    if (known && !by.made) {
+        return std::optional(*known);
+    }
+    if (known || known.error().code != Code::unavailable) {
+        if (by.made) {  // no cluster knows it; one that stays is only taken by the next init
+            static_cast<void>(files.remove(by.file).has_value());
+        }
         return known ? Error{Code::conflict, places.nas + " is a cluster already"} : known.error();
     }
+    return std::optional<share::ClusterFile>();
+}
+
+Result<Cluster> make_cluster(const InitOptions& o, const Places& places, const OperatorKey& by) {
+    runtime::PosixFileSystem files;
+    TRY_ASSIGN(const auto begun, begun_cluster(files, places, by));
     TRY(make_directories(files, places));
-    TRY_ASSIGN(const auto operator_key, own_key(operator_file));
-    Cluster cluster{{}, o.name, {operator_key.public_key()}};
-    if (begun && known->operators == cluster.operators) {
-        cluster.id = known->id;  // made by a run that was interrupted
+    Cluster cluster{{}, o.name, {by.key.public_key()}};
+    if (begun && begun->operators == cluster.operators) {
+        cluster.id = begun->id;  // made by a run that was interrupted
     } else if (begun) {
         return Error{Code::conflict, places.nas + " is another cluster already"};
     } else {
@@ -218,7 +255,7 @@ Result<Cluster> make_cluster(const InitOptions& o, const Places& places) {
     TRY_ASSIGN(const auto key, make_node_key(places));
     const auto certificate = eventlog::issue(
         {cluster.id, NodeId(o.node), roles_of(o), 1, wall_now_ms(), key.public_key(), {}, {}},
-        operator_key);
+        by.key);
     TRY(files.make_dirs(places.nas));
     TRY(share::DirShare::create(files, places.nas, cluster.id, o.name, cluster.operators));
     TRY(share::put_certificate(files, places.nas, certificate));
@@ -292,14 +329,19 @@ int init(Context& context, InitOptions o) {
         fmt::print("{}", configuration(o, places));
         return exit_done;
     }
+    constexpr const char* other_ways =
+        "another place: reeve init --dir DIR ...; a cluster that exists: reeve join --cluster DIR "
+        "CODE";
+    const auto key = make_operator_key(places);
+    if (!key) {
+        return context.fail(key.error(), other_ways);
+    }
     if (auto became = become_user(o); !became) {
         return context.fail(became.error(), "as root: runuser -u reeve -- reeve ...");
     }
-    const auto cluster = make_cluster(o, places);
+    const auto cluster = make_cluster(o, places, *key);
     if (!cluster) {
-        return context.fail(cluster.error(),
-                            "another place: reeve init --dir DIR ...; a cluster that exists: "
-                            "reeve join --cluster DIR CODE");
+        return context.fail(cluster.error(), other_ways);
     }
     const auto code = eventlog::join_code(cluster->id, cluster->operators);
     const std::string config = places.config + "/reeve.toml";
@@ -308,17 +350,16 @@ int init(Context& context, InitOptions o) {
                        {"node", o.node},
                        {"config", config},
                        {"nas", places.nas},
-                       {"operator_key", places.config + "/operator.key"},
+                       {"operator_key", key->file},
                        {"join_code", code}});
         return exit_done;
     }
     const std::string option = config_option(o, places);
     fmt::print(
-        "made cluster {} at {}\nnode {} is configured in {}\nthe operator's key is {}: keep a copy "
-        "elsewhere, whoever has it admits machines\n\nnext:\n  {}\n"
+        "made cluster {} at {}\nnode {} is configured in {}\nthe operator's key is {}: keep it on "
+        "another machine; whoever has it admits machines, and no daemon needs it\n\nnext:\n  {}\n"
         "  reeve{} submit --wait -- /bin/echo hello\n  reeve{} status\n",
-        o.name, places.nas, o.node, config, places.config + "/operator.key", start_line(o, option),
-        option, option);
+        o.name, places.nas, o.node, config, key->file, start_line(o, option), option, option);
     if (!o.single) {
         fmt::print("on each other machine:\n  reeve join --cluster {} {}\n", places.nas, code);
     }

@@ -99,22 +99,19 @@ bool confirmed(const Context& context, const Admission& admission) {
 }
 
 int admit(Context& context, const std::string& name, const std::string& key_path) {
-    if (auto became = become_operator(context); !became) {
-        return context.fail(became.error(), "run it as the daemons' user");
-    }
     auto file = context.config();
     if (!file) {
         return context.fail(file.error(), "reeve config check");
+    }
+    const auto key = take_operator_key(context, **file, key_path);
+    if (!key) {
+        return context.fail(key.error(), where_the_key_is("node admit " + name));
     }
     runtime::PosixFileSystem files;
     auto admission = admission_of(files, **file, name);
     if (!admission) {
         return context.fail(admission.error(),
                             "on that machine: reeve join --cluster " + (*file)->nas + " CODE");
-    }
-    const auto key = operator_key(**file, operator_key_path(context, key_path));
-    if (!key) {
-        return context.fail(key.error(), "reeve node admit " + name + " --operator-key FILE");
     }
     if (!confirmed(context, *admission)) {
         return context.fail({"refused", exit_refused, "nothing was admitted",
@@ -210,9 +207,9 @@ int remove_node(Context& context, const Removal& what) {
     if (!file) {
         return context.fail(file.error(), "reeve config check");
     }
-    const auto key = operator_key(**file, operator_key_path(context, what.key_path));
+    const auto key = take_operator_key(context, **file, what.key_path);
     if (!key) {
-        return context.fail(key.error(), "reeve node remove NODE --operator-key FILE");
+        return context.fail(key.error(), where_the_key_is("node remove " + what.node));
     }
     std::string why;
     if (!what.force && !is_silent(context, what.node, why)) {
@@ -347,7 +344,7 @@ Status ask_for_next_key(env::FileSystem& files, const daemon::FileConfig& config
 }
 
 int key_rotate(Context& context) {
-    if (auto became = become_operator(context); !became) {
+    if (auto became = become_daemons_user(context); !became) {
         return context.fail(became.error(), "run it as the daemons' user");
     }
     auto file = context.config();

@@ -43,7 +43,7 @@ int adopt(Context& context, std::string directory) {
     if (!file) {
         return context.fail(file.error(), "reeve config check");
     }
-    if (auto became = become_operator(context); !became) {
+    if (auto became = become_daemons_user(context); !became) {
         return context.fail(became.error(), "run it as the daemons' user");
     }
     directory = std::filesystem::absolute(directory.empty() ? (*file)->nas : directory)

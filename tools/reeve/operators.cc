@@ -1,6 +1,7 @@
 #include "operators.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "daemon/identity.h"
 #include "events/codec.h"
@@ -9,16 +10,13 @@
 
 namespace reeve::cli {
 
-std::string operator_key_path(const Context& context, const std::string& given) {
-    const auto slash = context.options.config.rfind('/');
-    const auto beside =
-        slash == std::string::npos ? "" : context.options.config.substr(0, slash + 1);
-    return given.empty() ? beside + "operator.key" : given;
-}
-
-Result<PrivateKey> operator_key(const daemon::FileConfig& config, const std::string& path) {
+Result<PrivateKey> take_operator_key(const Context& context, const daemon::FileConfig& config,
+                                     const std::string& given) {
+    const auto beside = std::filesystem::path(context.options.config).replace_filename("");
+    const auto path = given.empty() ? (beside / "operator.key").string() : given;
     runtime::PosixFileSystem files;
     TRY_ASSIGN(auto key, daemon::read_key(files, path));
+    TRY(become_daemons_user(context));
     const auto mine = key.public_key();
     if (std::find(config.operators.begin(), config.operators.end(), mine) ==
         config.operators.end()) {
@@ -27,7 +25,12 @@ Result<PrivateKey> operator_key(const daemon::FileConfig& config, const std::str
     return key;
 }
 
-Status become_operator(const Context& context) {
+std::string where_the_key_is(const std::string& words) {
+    return "as root, where the operator's key is: reeve " + words +
+           " (elsewhere: --operator-key FILE)";
+}
+
+Status become_daemons_user(const Context& context) {
     const Options as_installed;
     if (context.options.config != as_installed.config) {
         return ok();

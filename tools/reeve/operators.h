@@ -9,13 +9,16 @@
 
 namespace reeve::cli {
 
-/// Where the operator's key is: as given, else beside the configuration.
-std::string operator_key_path(const Context& context, const std::string& given);
-/// The key at `path`, when this machine has pinned it. Code::denied: it has not.
-Result<PrivateKey> operator_key(const daemon::FileConfig& config, const std::string& path);
-/// On an installed system root goes on as the daemons' user: it owns the keys, and the share may
-/// know no root. Code::not_found: there is no such user.
-Status become_operator(const Context& context);
+/// On an installed system root goes on as the daemons' user, for good: it owns what daemons read,
+/// and the share may know no root.
+Status become_daemons_user(const Context& context);
+/// The operator's key: at `given`, else beside the configuration. Root reads it, and then is the
+/// daemons' user, whose jobs could read what that user could. Code::denied: it may not be read, or
+/// is no operator's that this machine has pinned.
+Result<PrivateKey> take_operator_key(const Context& context, const daemon::FileConfig& config,
+                                     const std::string& given);
+/// As whom, and where, `reeve <words>` finds the operator's key.
+std::string where_the_key_is(const std::string& words);
 /// To a daemon of this machine, which appends it; prints what is wrong and returns an exit status.
 int send_signed(Context& context, const events::Payload& word);
 

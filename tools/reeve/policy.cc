@@ -56,10 +56,8 @@ Status check(const std::vector<events::PolicyFile>& files) {
             return Error{Code::invalid,
                          file.name + " is no policy file of this version: retention.toml"};
         }
-        if (file.name == "retention.toml") {
-            if (auto read = control::parse_retention(file.text, file.name); !read) {
-                return read.error();
-            }
+        if (auto read = control::parse_retention(file.text, file.name); !read) {
+            return read.error();
         }
     }
     return ok();
@@ -96,9 +94,8 @@ int show(Context& context) {
 
 int apply(Context& context, const std::string& directory, const std::string& key_path) {
     auto file = context.config();
-    auto view = context.view();
-    if (!file || !view) {
-        return context.fail(!file ? file.error() : view.error(), "start a daemon on this node");
+    if (!file) {
+        return context.fail(file.error(), "reeve config check");
     }
     auto files = read_policy(directory);
     if (!files) {
@@ -107,9 +104,13 @@ int apply(Context& context, const std::string& directory, const std::string& key
     if (auto good = check(*files); !good) {
         return context.fail(good.error(), "mend the named place; nothing was applied");
     }
-    const auto key = operator_key(**file, operator_key_path(context, key_path));
+    const auto key = take_operator_key(context, **file, key_path);
     if (!key) {
-        return context.fail(key.error(), "reeve policy apply DIR --operator-key FILE");
+        return context.fail(key.error(), where_the_key_is("policy apply DIR"));
+    }
+    auto view = context.view();
+    if (!view) {
+        return context.fail(view.error(), "start a daemon on this node");
     }
     const auto before = in_force(**file, *view);
     events::PolicyLoaded policy;

@@ -10,14 +10,8 @@
 namespace reeve::share {
 namespace {
 
-constexpr std::array<const char*, 16> tree_dirs = {
-    "log",          "members",        "queue/incoming",  "queue/ingest",   "queue/tickets",
-    "queue/claims", "queue/approval", "queue/waiting",   "queue/pending",  "queue/running",
-    "queue/done",   "queue/failed",   "queue/cancelled", "queue/rejected", "results",
-    "status"};
-
 Status make_tree(env::FileSystem& files, const std::string& root) {
-    for (const char* dir : tree_dirs) {
+    for (const char* dir : tree_directories) {
         TRY(files.make_dirs(root + "/" + dir));
     }
     for (int i = 0; i < 256; ++i) {

@@ -4,6 +4,7 @@
 // in it is made. Shared by the five parts of DirShare; thread-safe. No lock is held across a call
 // on the share, because such a call may hang for any time.
 
+#include <array>
 #include <mutex>
 #include <set>
 #include <string>
@@ -17,6 +18,12 @@
 namespace reeve::share {
 
 constexpr std::string_view identity_file = "reeve-cluster.json";
+/// What there is below the root from the beginning.
+constexpr std::array<const char*, 16> tree_directories = {
+    "log",          "members",        "queue/incoming",  "queue/ingest",   "queue/tickets",
+    "queue/claims", "queue/approval", "queue/waiting",   "queue/pending",  "queue/running",
+    "queue/done",   "queue/failed",   "queue/cancelled", "queue/rejected", "results",
+    "status"};
 
 /// What the identity file says. Only the id is compared with what a machine has pinned; the rest is
 /// for one that is about to join, and believed when its join code agrees.

@@ -87,6 +87,39 @@ Check judge_keys(const std::vector<NamedFile>& keys, std::uint32_t daemon_uid) {
                                               fmt::join(mend, " && ")));
 }
 
+Check judge_operator_key(const OperatorKeyFacts& key, std::uint32_t daemon_uid) {
+    const char* id = "config.operator";
+    const auto user = runtime::user_name(daemon_uid);
+    const std::string away = "move it to another machine; reeve takes it with --operator-key FILE";
+    if (!key.facts) {
+        return good(id, "no operator.key beside reeve.toml: it is kept elsewhere");
+    }
+    if (key.facts->kind != env::FileKind::regular || (key.facts->mode & anybody_else) != 0) {
+        return failed(
+            id,
+            fmt::format("{} is no plain file of mode 0600: others may sign as an operator",
+                        key.path),
+            fmt::format("chmod 0600 {}; who could read it can admit machines until "
+                        "cluster.toml of every node pins another operator",
+                        key.path));
+    }
+    if (daemon_uid == 0) {
+        return skipped(id, "jobs run as root here, and root reads everything: see user");
+    }
+    if (key.facts->uid == daemon_uid) {
+        return warned(id,
+                      fmt::format("{} belongs to {}, as whom jobs run: outside the units any job "
+                                  "reads it, and signs as an operator",
+                                  key.path, user),
+                      fmt::format("chown root:root {}; better: {}", key.path, away));
+    }
+    if (key.pinned == false) {
+        return warned(id, key.path + " is not the key of an operator that cluster.toml pins", away);
+    }
+    return good(id, fmt::format("{} belongs to {}; jobs run as {}", key.path,
+                                runtime::user_name(key.facts->uid), user));
+}
+
 Check judge_user(const Users& users) {
     const auto daemon = runtime::user_name(users.daemon);
     if (users.daemon == 0) {

@@ -24,8 +24,15 @@ struct Users {
 
 /// reeve.toml and cluster.toml: whoever may change them decides what this node believes.
 Check judge_configuration_files(const std::vector<NamedFile>& files, std::uint32_t daemon_uid);
-/// Every *.key beside reeve.toml: mode 0600, of the daemons' user or root, a plain file.
+/// Every other *.key beside reeve.toml: mode 0600, of the daemons' user or root, a plain file.
 Check judge_keys(const std::vector<NamedFile>& keys, std::uint32_t daemon_uid);
+/// operator.key beside reeve.toml: not the daemons' user's, for jobs run as that user.
+struct OperatorKeyFacts {
+    std::string path;
+    std::optional<runtime::FileFacts> facts;  // nullopt: not there
+    std::optional<bool> pinned;               // by cluster.toml; nullopt: it may not be read
+};
+Check judge_operator_key(const OperatorKeyFacts& key, std::uint32_t daemon_uid);
 Check judge_user(const Users& users);
 /// A directory that daemons need: there, a directory, theirs to change, and nobody else's.
 struct DirectoryFacts {

@@ -3,10 +3,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "daemon/identity.h"
 #include "runtime/control_client.h"
 #include "runtime/posix_file_system.h"
 #include "runtime/process.h"
@@ -295,6 +297,27 @@ private:
     std::int64_t supervisor_pid_ = 0;
 };
 
+constexpr const char* operator_key_name = "operator.key";
+
+OperatorKeyFacts operator_key_facts(const std::string& path, const std::vector<PublicKey>& pinned) {
+    OperatorKeyFacts out{path, {}, {}};
+    runtime::PosixFileSystem files;
+    const auto facts = runtime::file_facts(path);
+    if (!facts) {
+        return out;
+    }
+    out.facts = *facts;
+    if (facts->kind != env::FileKind::regular) {
+        return out;
+    }
+    const auto key = daemon::read_key(files, path);
+    if (key || key.error().code == Code::invalid) {  // else it may not be read, as it should be
+        out.pinned =
+            key && std::find(pinned.begin(), pinned.end(), key->public_key()) != pinned.end();
+    }
+    return out;
+}
+
 }  // namespace
 
 void examine_configuration(const std::string& config_path, std::uint32_t daemon_uid,
@@ -309,7 +332,7 @@ void examine_configuration(const std::string& config_path, std::uint32_t daemon_
     std::vector<NamedFile> plain;
     std::vector<NamedFile> keys;
     for (const auto& entry : *listed) {
-        const bool key = entry.name.ends_with(".key");
+        const bool key = entry.name.ends_with(".key") && entry.name != operator_key_name;
         if (!key && !entry.name.ends_with(".toml")) {
             continue;  // not looked at: it may be the share itself, and hang
         }
@@ -325,6 +348,9 @@ void examine_configuration(const std::string& config_path, std::uint32_t daemon_
     }
     findings.add(judge_configuration_files(plain, daemon_uid));
     findings.add(judge_keys(keys, daemon_uid));
+    const auto operators = operator_key_facts((parent / operator_key_name).string(),
+                                              file ? file->operators : std::vector<PublicKey>());
+    findings.add(judge_operator_key(operators, daemon_uid));
 }
 
 void examine_machine(Subject& subject, Findings& findings) { MachineExam(subject, findings).run(); }

@@ -21,11 +21,6 @@ namespace {
 
 constexpr std::uint64_t most_status_bytes = 1024 * 1024;
 constexpr double most_moment_ms = 1e14;  // in some thousand years; a double holds it exactly
-constexpr const char* tree_directories[] = {"log",           "queue/incoming",  "queue/ingest",
-                                            "queue/tickets", "queue/claims",    "queue/waiting",
-                                            "queue/pending", "queue/running",   "queue/done",
-                                            "queue/failed",  "queue/cancelled", "queue/rejected",
-                                            "results",       "status"};
 
 class ShareExam {
 public:
@@ -140,7 +135,7 @@ private:
         const char* id = "share.tree";
         std::vector<std::string> missing;
         std::set<std::uint64_t> devices;
-        for (const auto* below : tree_directories) {
+        for (const auto* below : share::tree_directories) {
             findings_.doing(std::string("look at ") + below);
             const auto facts = runtime::file_facts(path(below));
             if (!facts || facts->kind != env::FileKind::directory) {
@@ -233,7 +228,7 @@ private:
         }
         std::vector<std::string> unreadable;
         std::vector<std::string> refused;
-        for (const auto* below : tree_directories) {
+        for (const auto* below : share::tree_directories) {
             expect_changeable(path(below), refused);
         }
         const auto claims = files_.list(path("queue/claims"));
