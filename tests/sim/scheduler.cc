@@ -240,6 +240,15 @@ bool Scheduler::has_tasks(GroupId group) const {
                        [&](const auto& t) { return t->group == group; });
 }
 
+std::size_t Scheduler::count(GroupId group) const {
+    return static_cast<std::size_t>(std::count_if(
+        tasks_.begin(), tasks_.end(), [&](const auto& t) { return t->group == group; }));
+}
+
+std::string_view Scheduler::current_name() const {
+    return current_ != nullptr ? std::string_view(current_->name) : std::string_view();
+}
+
 void Scheduler::kill_all() {
     for (const auto& task : tasks_) {
         task->killed = true;

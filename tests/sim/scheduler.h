@@ -97,6 +97,9 @@ public:
     /// Kills every task of the group; they unwind before anything else happens.
     void kill(GroupId group);
     bool has_tasks(GroupId group) const;
+    std::size_t count(GroupId group) const;
+    /// Of the running task; empty between tasks.
+    std::string_view current_name() const;
 
 private:
     struct Task;
