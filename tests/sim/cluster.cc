@@ -77,6 +77,7 @@ Status Cluster::found(env::Env& env) {
         const auto key = key_of(fill++);
         auto& disk = machine->node.disk;
         CHECK(disk.make_dirs("/local/" + machine->node.name + "/etc"));
+        CHECK(disk.make_dirs(machine->file.state));  // the package makes it
         const auto file =
             disk.open(machine->file.key_file, env::OpenMode::create_new, world_.true_time());
         CHECK(file);

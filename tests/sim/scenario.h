@@ -16,8 +16,8 @@ struct Plan {
     Faults faults;
     ClusterOptions cluster;
     int jobs = 0;
-    std::int64_t trouble_s = 0;   // how long things go wrong
-    std::int64_t total_s = 3600;  // of virtual time, at least
+    std::int64_t trouble_s = 0;  // how long things go wrong
+    std::int64_t total_s = 0;    // of virtual time, at least
     // How often, a virtual hour in the whole cluster; 0: never.
     int kills = 0;
     int crashes = 0;

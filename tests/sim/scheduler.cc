@@ -58,6 +58,7 @@ struct Scheduler::Task {
     bool killed = false;
     bool unwinding = false;
     bool done = false;
+    bool restricted = false;  // forbid() is about it
     std::uint32_t calls_while_unwinding = 0;
 };
 
@@ -78,6 +79,7 @@ TaskId Scheduler::spawn(GroupId group, const std::string& name, std::function<vo
     task->group = group;
     task->name = name;
     task->wake = now_;
+    task->restricted = forbidden_ && name.ends_with(forbidden_->ending);
     // A process that is being killed starts nothing; what it hands to the stage lives on.
     task->killed =
         failed() || (current_ != nullptr && current_->killed && current_->group == group);
@@ -166,6 +168,9 @@ bool Scheduler::pass(Duration cost, std::string_view what) {
     if (locks_held() != 0) {
         fail("task " + task.name + " holds a mutex in " + std::string(what));
     }
+    if (task.restricted && what.find(forbidden_->word) != std::string_view::npos) {
+        fail(forbidden_->why + ": task " + task.name + " calls " + std::string(what));
+    }
     task.wake = now_ + cost;
     task.stands_in = what;
     task.strand->yield();
@@ -226,6 +231,13 @@ void Scheduler::unpark(TaskId id) {
             task->unparked = true;
             task->wake = std::min(task->wake, now_);
         }
+    }
+}
+
+void Scheduler::forbid(std::string ending, std::string word, std::string why) {
+    forbidden_ = Forbidden{std::move(ending), std::move(word), std::move(why)};
+    for (const auto& task : tasks_) {
+        task->restricted = task->name.ends_with(forbidden_->ending);
     }
 }
 

@@ -13,6 +13,7 @@ namespace {
 struct Options {
     std::uint64_t seed = 1;
     std::uint64_t seeds = 1;
+    std::int64_t minutes = 0;
     bool story = false;
     bool shrink = false;
     std::vector<std::string> without;
@@ -67,7 +68,9 @@ int run(const Options& options) {
         const auto before = std::clock();
         RunOptions how;
         how.echo = options.story;
-        const auto result = run_cluster(plan_of(seed, options.without), how);
+        auto plan = plan_of(seed, options.without);
+        plan.total_s = options.minutes * 60;
+        const auto result = run_cluster(plan, how);
         const auto cpu = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
         show(result, seed, cpu);
         if (!result.violations.empty()) {
@@ -91,6 +94,8 @@ int main(int argc, char** argv) {
     reeve::sim::Options options;
     app.add_option("--seed", options.seed, "the first one")->capture_default_str();
     app.add_option("--seeds", options.seeds, "how many")->capture_default_str();
+    app.add_option("--minutes", options.minutes, "of virtual time at least, for each seed")
+        ->capture_default_str();
     app.add_flag("--story", options.story, "tell what happens, in order of time");
     app.add_flag("--shrink", options.shrink, "leave out what a failure does not need");
     app.add_option("--without", options.without, "a class of trouble that is left out")

@@ -187,6 +187,41 @@ json ask(Cluster& cluster, env::Env& desk, const std::string& node, const json& 
     return answer ? json::parse(*answer, nullptr, false) : json(json::value_t::discarded);
 }
 
+namespace {
+
+bool set_drain(Cluster& cluster, env::Env& desk, const std::string& node, const char* value) {
+    const json body{
+        {"verb", "switch"}, {"name", "drain/" + node}, {"value", value}, {"reason", "because"}};
+    const auto answer = ask(cluster, desk, node, body);
+    const bool done = !answer.is_discarded() && answer.value("ok", false);
+    if (done) {
+        cluster.truth().tell(node + (value == std::string("on") ? " drains" : " drains no more"));
+    }
+    return done;
+}
+
+}  // namespace
+
+void drain(Cluster& cluster, const Plan& plan, env::Env& desk) {
+    auto& random = cluster.world().random();
+    const auto n = plan.drains == 0 ? 0 : (plan.drains * plan.trouble_s + 3599) / 3600;
+    for (std::int64_t i = 0; i < n; ++i) {
+        const auto pause = milliseconds(random.between(0, plan.trouble_s * 1000 / n));
+        desk.tasks.sleep_until(desk.clock.mono_now() + pause);
+        const auto machines = cluster.workers();
+        set_drain(cluster, desk, machines[random.below(machines.size())]->node.name,
+                  random.below(3) == 0 ? "off" : "on");
+    }
+}
+
+void undrain(Cluster& cluster, env::Env& desk) {
+    for (const auto* machine : cluster.workers()) {
+        while (!set_drain(cluster, desk, machine->node.name, "off")) {
+            desk.tasks.sleep_until(desk.clock.mono_now() + ask_again);
+        }
+    }
+}
+
 void work(Cluster& cluster, const Plan& plan, env::Env& desk) { Desk(cluster, plan, desk).run(); }
 
 namespace {

@@ -12,6 +12,9 @@ namespace reeve::sim {
 /// Asks for everything in the plan, within its time of trouble; returns when each has an answer or
 /// was given up. A task of the machine "desk".
 void work(Cluster& cluster, const Plan& plan, env::Env& desk);
+/// Drains nodes and takes that back; the last word is that none is drained.
+void drain(Cluster& cluster, const Plan& plan, env::Env& desk);
+void undrain(Cluster& cluster, env::Env& desk);
 /// Kills, crashes, stops; returns when the time of trouble is over. A task of the stage.
 void trouble(Cluster& cluster, const Plan& plan);
 
