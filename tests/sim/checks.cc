@@ -46,7 +46,24 @@ projection::Situation situation(const JobRow& row) {
                : projection::situation_of(row, projection::rules_of_document(submission->document));
 }
 
-bool at_rest(JobState state) { return projection::is_terminal(state) || state == JobState::lost; }
+/// Nothing happens with the job until a person decides: it is over, or lost, or waits for another
+/// that is at rest and not over.
+bool at_rest(const projection::Snapshot& view, const JobRow& row, int depth = 0) {
+    constexpr int deepest = 100;  // of a chain of jobs; a ring cannot be submitted
+    const auto now = situation(row);
+    if (projection::is_terminal(now.state) || now.state == JobState::lost) {
+        return true;
+    }
+    if (now.next != projection::Next::resolve_after || depth == deepest) {
+        return false;
+    }
+    const auto spec = queue::parse_canonical(row.submission()->document);
+    return spec && std::any_of(spec->after.begin(), spec->after.end(), [&](const auto& rule) {
+               const auto other = view.job(rule.job);
+               return other && !projection::is_terminal(situation(*other).state) &&
+                      at_rest(view, *other, depth + 1);
+           });
+}
 
 using Batches = std::vector<eventlog::Batch>;
 
@@ -438,7 +455,7 @@ std::string unrest(Cluster& cluster) {
     const auto view = cluster.view(*cluster.daemons().front());
     view.jobs(false, [&](const JobId& job, const JobRow& row) {
         const auto now = situation(row);
-        if (!at_rest(now.state)) {
+        if (!at_rest(view, row)) {
             why = "job " + job.text() + " is " + std::string(projection::state_name(now.state)) +
                   ": " + now.reason;
         }
