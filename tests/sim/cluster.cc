@@ -274,6 +274,30 @@ void Cluster::kill_supervisor(Machine& machine) {
     machine.exec.kill_supervisor();
 }
 
+namespace {
+
+void remove_below(Disk& disk, const std::string& path) {
+    const auto entries = disk.list(path);
+    for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
+        const auto below = path + "/" + entry.name;
+        if (entry.kind == env::FileKind::directory) {
+            remove_below(disk, below);
+            CHECK(disk.remove_dir(below));
+        } else {
+            CHECK(disk.remove(below));
+        }
+    }
+}
+
+}  // namespace
+
+void Cluster::lose_disk(Machine& machine) {
+    crash(machine);
+    truth_.tell("the disk of " + machine.node.name + " is replaced by an empty one");
+    remove_below(machine.node.disk, machine.file.state);
+    machine.node.disk.settle();
+}
+
 std::vector<Daemon*> Cluster::daemons() const {
     std::vector<Daemon*> out;
     for (const auto& machine : machines_) {

@@ -74,6 +74,8 @@ public:
     void stop(Daemon& daemon);  // SIGTERM; the service manager starts it again
     void crash(Machine& machine);
     void kill_supervisor(Machine& machine);
+    /// The machine is down, and comes back with an empty state directory.
+    void lose_disk(Machine& machine);
 
     World& world() { return world_; }
     Truth& truth() { return truth_; }

@@ -153,6 +153,9 @@ void ExecModel::on(env::Env& env, Hello& hello) {
     break_link();
     link_ = hello.link;
     const auto last = hello.last_recorded > last_number_ ? 0 : hello.last_recorded;
+    if (mistake_ == ExecMistake::forgets_outcomes) {
+        outcomes_.clear();
+    }
     for (auto one = outcomes_.upper_bound(last); one != outcomes_.end(); ++one) {
         say(one->second);
     }
@@ -181,6 +184,10 @@ void ExecModel::on(env::Env& env, Start& start) {
             say(outcome);
             return;
         }
+    }
+    if (mistake_ == ExecMistake::runs_again) {
+        begin(plan);
+        return;
     }
     if (env.files.info(plan.directory + "/started")) {
         refuse(plan.attempt, "it was started before");

@@ -24,6 +24,13 @@
 
 namespace reeve::sim {
 
+/// Defects that a supervisor could have: the checks must see each.
+enum class ExecMistake : std::uint8_t {
+    none,
+    runs_again,        // a repeated request runs the attempt once more
+    forgets_outcomes,  // what nobody heard is not told again
+};
+
 class ExecModel {
 public:
     ExecModel(World& world, Node& node, Truth& truth) : world_(world), node_(node), truth_(truth) {}
@@ -37,6 +44,7 @@ public:
     /// How long a request may lie before it is looked at.
     void set_stalls(std::uint32_t permille) { stall_permille_ = permille; }
     bool running() const { return !running_.empty(); }
+    void make_mistake(ExecMistake mistake) { mistake_ = mistake; }
 
 private:
     friend class SimSupervisor;
@@ -106,6 +114,7 @@ private:
     std::uint64_t last_number_ = 0;
     std::uint64_t synced_number_ = 0;  // outcomes up to this one survive the power
     std::uint32_t stall_permille_ = 0;
+    ExecMistake mistake_ = ExecMistake::none;
 };
 
 /// The worker's end.

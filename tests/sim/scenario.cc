@@ -10,7 +10,6 @@ namespace {
 
 constexpr seconds settle_in{20};
 constexpr seconds look_again{10};
-constexpr seconds most_rest{3'600};  // to come to rest after the last fault
 constexpr std::uint64_t most_steps = 200'000'000;
 
 /// One run, from the first task to the last.
@@ -61,6 +60,7 @@ private:
         cluster_.bells().set_loss(plan_.bell_loss_permille);
         for (auto* machine : cluster_.workers()) {
             machine->exec.set_stalls(plan_.exec_stall_permille);
+            machine->exec.make_mistake(plan_.mistake);
         }
         auto& people =
             world_.start(desk_, "people", [this](env::Env& env) { work(cluster_, plan_, env); });
@@ -81,7 +81,7 @@ private:
     }
 
     void come_to_rest() {
-        const auto until = scheduler().now() + most_rest;
+        const auto until = scheduler().now() + seconds(plan_.most_rest_s);
         for (;;) {
             const auto why = unrest(cluster_);
             if (why.empty()) {
@@ -89,7 +89,7 @@ private:
                 return;
             }
             if (scheduler().now() >= until) {
-                truth_.violated("rest: not within " + std::to_string(most_rest.count()) +
+                truth_.violated("rest: not within " + std::to_string(plan_.most_rest_s) +
                                 " s after the last fault: " + why);
                 return;
             }

@@ -16,8 +16,9 @@ struct Plan {
     Faults faults;
     ClusterOptions cluster;
     int jobs = 0;
-    std::int64_t trouble_s = 0;  // how long things go wrong
-    std::int64_t total_s = 0;    // of virtual time, at least
+    std::int64_t trouble_s = 0;        // how long things go wrong
+    std::int64_t total_s = 0;          // of virtual time, at least
+    std::int64_t most_rest_s = 3'600;  // to come to rest after the last fault
     // How often, a virtual hour in the whole cluster; 0: never.
     int kills = 0;
     int crashes = 0;
@@ -29,6 +30,7 @@ struct Plan {
     int incoming_percent = 0;
     std::uint32_t bell_loss_permille = 0;
     std::uint32_t exec_stall_permille = 0;
+    ExecMistake mistake = ExecMistake::none;  // never by the seed
 
     static Plan of(std::uint64_t seed);
     /// Names that `without` knows.
