@@ -8,6 +8,11 @@ namespace {
 
 constexpr std::uint64_t small_file = 4096;
 
+std::string parent_of(const std::string& path) {
+    const auto slash = path.find_last_of('/');
+    return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
 }  // namespace
 
 bool view_is_void(env::FileSystem& files, const NodeConfig& config, const std::string& boot_id) {
@@ -20,13 +25,12 @@ Node::Node(NodeServices services, NodeConfig config)
 
 Result<std::unique_ptr<Node>> Node::open(NodeServices services, NodeConfig config) {
     std::unique_ptr<Node> node(new Node(services, std::move(config)));
-    auto& files = node->services_.env.files;
     const bool room_made = release_ballast_to_start(
         node->services_.env, node->config_.state_directory, node->config_.ballast_file());
-    TRY(files.make_dirs(node->config_.log_root() + "/" + node->config_.writer.v));
-    TRY(files.make_dirs(node->config_.run_root()));
+    TRY(node->make_directories());
     TRY(node->look_at_boot());
     TRY(node->open_log());
+    TRY(node->settle_boot());
     TRY(node->open_projection());
     const LoopLinks links{node->mail_.loop,        node->mail_.push,    node->mail_.pull,
                           node->mail_.claims,      node->mail_.bulk,    node->services_.supervisor,
@@ -40,19 +44,42 @@ Result<std::unique_ptr<Node>> Node::open(NodeServices services, NodeConfig confi
     return node;
 }
 
-// The local store is not synced: after a boot it is built again from the logs. A worker remembers
-// the boot only when it has settled what the boot interrupted (loop_attempts.cc).
+// A synced file is worth nothing in a directory whose own name goes with the power. At each start:
+// the one that made them may have died in between.
+Status Node::make_directories() {
+    auto& files = services_.env.files;
+    TRY(files.make_dirs(config_.log_root() + "/" + config_.writer.v));
+    TRY(files.make_dirs(config_.run_root()));
+    TRY(files.sync_dir(config_.log_root()));
+    TRY(files.sync_dir(config_.state_directory));
+    // What is above may be closed to this user, and was made when reeve was installed.
+    static_cast<void>(files.sync_dir(parent_of(config_.state_directory)).has_value());
+    return ok();
+}
+
+// The local store is not synced: after a boot it is built again from the logs.
 Status Node::look_at_boot() {
     auto& files = services_.env.files;
-    const auto boot_id = services_.host.facts().boot_id;
+    boot_id_ = services_.host.facts().boot_id;
     const auto last_boot = files.read_file(config_.boot_file(), small_file);
-    const bool first = !last_boot && last_boot.error().code == Code::not_found;
-    rebooted_ = !first && !(last_boot && as_text(*last_boot) == boot_id);
-    if (view_is_void(files, config_, boot_id)) {
+    boot_unknown_ = !last_boot && last_boot.error().code == Code::not_found;
+    rebooted_ = !boot_unknown_ && !(last_boot && as_text(*last_boot) == boot_id_);
+    if (view_is_void(files, config_, boot_id_)) {
         TRY(services_.store.clear());  // the loop takes the mark away when it has told the reason
     }
+    return ok();
+}
+
+// A worker remembers the boot only when it has settled what the boot interrupted
+// (loop_attempts.cc). One that has a log and no memory of a boot has lost its disk, or a part of
+// it: no local claim proves any more that an attempt never began (I2).
+Status Node::settle_boot() {
+    const bool first = boot_unknown_ && incarnation_before_ == Incarnation(0);
+    rebooted_ = rebooted_ || (boot_unknown_ && !first);
     const bool remember_now = first || services_.supervisor == nullptr;
-    return remember_now ? files.replace_file(config_.boot_file(), as_bytes(boot_id), true) : ok();
+    return remember_now
+               ? services_.env.files.replace_file(config_.boot_file(), as_bytes(boot_id_), true)
+               : ok();
 }
 
 // A view whose past has changed is built again, never guessed: each cursor must still end a batch
@@ -85,6 +112,7 @@ Status Node::open_log() {
         services_.env.telemetry.log(env::Level::warning, "log", warning);
     }
     incarnation_ = booted.incarnation;
+    incarnation_before_ = booted.recovered.end.incarnation;
     eventlog::LogWriter::Options options;
     options.directory = config_.log_root() + "/" + config_.writer.v;
     options.cluster = config_.trust.cluster();

@@ -46,9 +46,11 @@ public:
 
 private:
     Node(NodeServices services, NodeConfig config);
+    Status make_directories();
     Status open_log();
     Status open_projection();
     Status look_at_boot();
+    Status settle_boot();
     void stop_tasks();
 
     NodeServices services_;
@@ -57,6 +59,9 @@ private:
     Incarnation incarnation_;
     share::Nonce nonce_{};
     bool rebooted_ = false;
+    bool boot_unknown_ = false;  // nothing says in which boot this writer ran last
+    std::string boot_id_;
+    Incarnation incarnation_before_;  // of the last run that the own log knows
     std::unique_ptr<eventlog::LogWriter> writer_;
     std::unique_ptr<projection::Projection> projection_;
     std::unique_ptr<Loop> loop_;

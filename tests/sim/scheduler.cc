@@ -58,6 +58,7 @@ struct Scheduler::Task {
     bool killed = false;
     bool unwinding = false;
     bool done = false;
+    bool restricted = false;  // forbid() is about it
     std::uint32_t calls_while_unwinding = 0;
 };
 
@@ -78,6 +79,7 @@ TaskId Scheduler::spawn(GroupId group, const std::string& name, std::function<vo
     task->group = group;
     task->name = name;
     task->wake = now_;
+    task->restricted = forbidden_ && name.ends_with(forbidden_->ending);
     // A process that is being killed starts nothing; what it hands to the stage lives on.
     task->killed =
         failed() || (current_ != nullptr && current_->killed && current_->group == group);
@@ -166,6 +168,9 @@ bool Scheduler::pass(Duration cost, std::string_view what) {
     if (locks_held() != 0) {
         fail("task " + task.name + " holds a mutex in " + std::string(what));
     }
+    if (task.restricted && what.find(forbidden_->word) != std::string_view::npos) {
+        fail(forbidden_->why + ": task " + task.name + " calls " + std::string(what));
+    }
     task.wake = now_ + cost;
     task.stands_in = what;
     task.strand->yield();
@@ -229,6 +234,13 @@ void Scheduler::unpark(TaskId id) {
     }
 }
 
+void Scheduler::forbid(std::string ending, std::string word, std::string why) {
+    forbidden_ = Forbidden{std::move(ending), std::move(word), std::move(why)};
+    for (const auto& task : tasks_) {
+        task->restricted = task->name.ends_with(forbidden_->ending);
+    }
+}
+
 void Scheduler::kill(GroupId group) {
     for (const auto& task : tasks_) {
         task->killed = task->killed || task->group == group;
@@ -238,6 +250,15 @@ void Scheduler::kill(GroupId group) {
 bool Scheduler::has_tasks(GroupId group) const {
     return std::any_of(tasks_.begin(), tasks_.end(),
                        [&](const auto& t) { return t->group == group; });
+}
+
+std::size_t Scheduler::count(GroupId group) const {
+    return static_cast<std::size_t>(std::count_if(
+        tasks_.begin(), tasks_.end(), [&](const auto& t) { return t->group == group; }));
+}
+
+std::string_view Scheduler::current_name() const {
+    return current_ != nullptr ? std::string_view(current_->name) : std::string_view();
 }
 
 void Scheduler::kill_all() {

@@ -70,6 +70,9 @@ public:
     MonoTime now() const { return now_; }
     /// A line of the trace in the name of the running task.
     void note(std::string_view what);
+    /// From now on tasks whose name ends with `ending` may make no call that names `word`: the run
+    /// fails with `why`.
+    void forbid(std::string ending, std::string word, std::string why);
     /// The first failure is the one that is reported.
     void fail(const std::string& why);
     bool failed() const { return failure_.has_value(); }
@@ -97,9 +100,17 @@ public:
     /// Kills every task of the group; they unwind before anything else happens.
     void kill(GroupId group);
     bool has_tasks(GroupId group) const;
+    std::size_t count(GroupId group) const;
+    /// Of the running task; empty between tasks.
+    std::string_view current_name() const;
 
 private:
     struct Task;
+    struct Forbidden {
+        std::string ending;
+        std::string word;
+        std::string why;
+    };
     void root(Task& task, const std::function<void()>& body);
     Task* pick();
     Task* pick_killed();
@@ -117,6 +128,7 @@ private:
     std::uint32_t last_id_ = 0;
     std::uint64_t steps_ = 0;
     std::optional<std::string> failure_;
+    std::optional<Forbidden> forbidden_;
 };
 
 }  // namespace reeve::sim

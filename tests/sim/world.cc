@@ -34,10 +34,17 @@ std::string Faults::text() const {
 }
 
 World::World(Scheduler& scheduler, Faults faults) : scheduler_(scheduler), faults_(faults) {
-    scheduler_.note(faults_.text());
     CHECK(nas_.make_dirs("/nas"));
+    set_faults(faults);
+}
+
+void World::set_faults(const Faults& faults) {
+    faults_ = faults;
+    scheduler_.note(faults_.text());
+    outages_.clear();
     for (std::uint32_t i = 0; i < faults_.outages; ++i) {
-        const MonoTime from{random().between(0, faults_.outage_within_ns)};
+        const auto from =
+            scheduler_.now() + Duration(random().between(0, faults_.outage_within_ns));
         outages_.emplace_back(from, from + milliseconds(random().between(1, 15'000)));
     }
 }

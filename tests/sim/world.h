@@ -125,6 +125,8 @@ public:
     Scheduler& scheduler() { return scheduler_; }
     Random& random() { return scheduler_.random(); }
     const Faults& faults() const { return faults_; }
+    /// From now on these happen, with their outages in the time that begins now.
+    void set_faults(const Faults& faults);
     Disk& nas() { return nas_; }
     WallTime true_time() const;
     /// Calls on the NAS made now return no sooner than after this.
@@ -134,7 +136,7 @@ public:
 
 private:
     Scheduler& scheduler_;
-    const Faults faults_;
+    Faults faults_;
     Disk nas_{true, 1};
     std::vector<std::unique_ptr<Node>> nodes_;
     std::vector<std::unique_ptr<Process>> processes_;

@@ -1,0 +1,469 @@
+#include "tests/sim/checks.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
+#include "eventlog/reader.h"
+#include "projection/spec_rules.h"
+
+namespace reeve::sim {
+namespace {
+
+using projection::JobRow;
+using projection::JobState;
+
+std::string hex(const projection::Digest& digest) { return to_hex(digest); }
+
+std::vector<std::string> names_below(World& world, const std::string& path) {
+    std::vector<std::string> out;
+    const auto entries = world.nas().list(path);
+    for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
+        const auto below = path + "/" + entry.name;
+        if (entry.kind == env::FileKind::directory) {
+            const auto more = names_below(world, below);
+            out.insert(out.end(), more.begin(), more.end());
+        } else {
+            out.push_back(below);
+        }
+    }
+    return out;
+}
+
+Bytes content(Disk& disk, const std::string& path) {
+    const auto file = disk.open(path, env::OpenMode::read, WallTime{});
+    Bytes out(file ? disk.size(*file) : 0);
+    if (file) {
+        disk.read(*file, 0, out);
+    }
+    return out;
+}
+
+projection::Situation situation(const JobRow& row) {
+    const auto* submission = row.submission();
+    return submission == nullptr
+               ? projection::Situation{}
+               : projection::situation_of(row, projection::rules_of_document(submission->document));
+}
+
+/// Nothing happens with the job until a person decides: it is over, or lost, or waits for another
+/// that is at rest and not over.
+bool at_rest(const projection::Snapshot& view, const JobRow& row, int depth = 0) {
+    constexpr int deepest = 100;  // of a chain of jobs; a ring cannot be submitted
+    const auto now = situation(row);
+    if (projection::is_terminal(now.state) || now.state == JobState::lost) {
+        return true;
+    }
+    if (now.next != projection::Next::resolve_after || depth == deepest) {
+        return false;
+    }
+    const auto spec = queue::parse_canonical(row.submission()->document);
+    return spec && std::any_of(spec->after.begin(), spec->after.end(), [&](const auto& rule) {
+               const auto other = view.job(rule.job);
+               return other && !projection::is_terminal(situation(*other).state) &&
+                      at_rest(view, *other, depth + 1);
+           });
+}
+
+using Batches = std::vector<eventlog::Batch>;
+
+/// Everything is looked at over one moment of all views, and the logs as they lie on the disks of
+/// their owners.
+class Checker {
+public:
+    Checker(Cluster& cluster, const Watch& watch)
+        : cluster_(cluster), watch_(watch), truth_(cluster.truth()), world_(cluster.world()) {}
+
+    void run() {
+        take_views();
+        read_logs();
+        fold_ideally();
+        if (!ideal_) {
+            return;
+        }
+        submissions_are_there();
+        executions_are_single();
+        starts_came_first();
+        views_are_the_fold();
+        shared_is_a_prefix();
+        nothing_declared_is_gone();
+        outcomes_are_told();
+        ends_agree();
+    }
+
+private:
+    struct Seen {
+        WriterId writer;
+        projection::Cut cut;
+        projection::Digest digest{};
+        std::map<std::string, projection::Digest> digests;
+    };
+
+    void take_views() {
+        for (auto* daemon : cluster_.daemons()) {
+            const auto view = cluster_.view(*daemon);
+            views_.push_back({daemon->writer, view.cut(), view.digest(), view.digests()});
+        }
+    }
+
+    void read_logs() {
+        for (auto* daemon : cluster_.daemons()) {
+            auto& reader = world_.start(daemon->machine->node, "check",
+                                        [this, daemon](env::Env& env) { read_log(env, *daemon); });
+            world_.wait_ended(reader);
+        }
+    }
+
+    void read_log(env::Env& env, const Daemon& daemon) {
+        auto& batches = logs_[daemon.writer];
+        auto reader = eventlog::LogReader::open(env.files, cluster_.own_log(daemon),
+                                                cluster_.trust(), daemon.writer);
+        if (!reader) {
+            truth_.violated("I7: the log of " + daemon.writer.v + ": " + reader.error().message);
+            return;
+        }
+        for (;;) {
+            auto batch = reader->next(std::nullopt);
+            if (!batch) {
+                truth_.violated("I7: the log of " + daemon.writer.v + ": " + batch.error().message);
+                return;
+            }
+            if (!*batch) {
+                return;
+            }
+            batches.push_back(std::move(**batch));
+        }
+    }
+
+    // The ideal view: a fresh fold of the owners' logs, in an order of its own, up to the cut that
+    // all views have.
+    void fold_ideally() {
+        auto fold = projection::Projection::open(store_);
+        CHECK(fold);
+        const auto cut = views_.front().cut;
+        std::vector<std::pair<WriterId, std::size_t>> order;
+        for (const auto& [writer, batches] : logs_) {
+            for (std::size_t i = 0; i < batches.size(); ++i) {
+                order.emplace_back(writer, 0);
+            }
+        }
+        for (std::size_t i = order.size(); i > 1; --i) {
+            std::swap(order[i - 1], order[world_.random().below(i)]);
+        }
+        std::map<WriterId, std::size_t> next;
+        for (auto& [writer, unused] : order) {
+            const auto& batch = logs_[writer][next[writer]++];
+            const auto end = cut.find(writer);
+            if (end == cut.end() || batch.position_after.seq > end->second.position.seq) {
+                continue;
+            }
+            const projection::FoldInput input{writer, batch.position_after, batch.events};
+            const auto applied = (*fold)->apply(std::span(&input, 1));
+            if (!applied) {
+                truth_.violated("I5: the logs do not fold: " + applied.error().message);
+                return;
+            }
+        }
+        auto read = store_.read();
+        CHECK(read);
+        ideal_.emplace(std::move(*read));
+    }
+
+    const JobRow* row(const JobId& job) {
+        auto found = rows_.find(job);
+        if (found == rows_.end()) {
+            auto stored = ideal_->job(job);
+            found = rows_.emplace(job, std::move(stored)).first;
+        }
+        return found->second ? &*found->second : nullptr;
+    }
+
+    // ---- I1: what was accepted is there; what was dropped became a job, or was refused
+    void submissions_are_there() {
+        std::set<std::string> origins;
+        for (const auto& [writer, batches] : logs_) {
+            for (const auto& batch : batches) {
+                for (const auto& event : batch.events) {
+                    if (const auto* job = std::get_if<events::JobSubmitted>(&event.payload)) {
+                        origins.insert(job->origin);
+                    } else if (const auto* no = std::get_if<events::JobRejected>(&event.payload)) {
+                        origins.insert(no->origin);
+                    }
+                }
+            }
+        }
+        for (const auto& one : truth_.requests) {
+            if (one.job && (row(*one.job) == nullptr || row(*one.job)->submission() == nullptr)) {
+                truth_.violated("I1: " + one.name + " was accepted as " + one.job->text() +
+                                " and is in no log");
+            }
+            if (one.bad && one.job) {
+                truth_.violated("I9: " + one.name + " had to be refused: " + one.document);
+            }
+            if (one.bad && one.no && one.no->find("/retry/max") == std::string::npos) {
+                truth_.violated("I9: " + one.name + " was refused without its field: " + *one.no);
+            }
+            if (!one.given) {
+                continue;
+            }
+            const bool heard = std::any_of(
+                origins.begin(), origins.end(),
+                [&](const std::string& origin) { return origin.starts_with(one.name + "-"); });
+            if (!heard) {
+                truth_.violated("I1: the dropped file of " + one.name + " is in no log");
+            }
+        }
+    }
+
+    // ---- I2: a register an attempt
+    void executions_are_single() {
+        std::map<AttemptId, std::vector<const Execution*>> by_attempt;
+        std::map<JobId, std::size_t> by_job;
+        for (const auto& one : truth_.executions) {
+            by_attempt[one.attempt].push_back(&one);
+            ++by_job[one.attempt.job];
+        }
+        for (const auto& [attempt, all] : by_attempt) {
+            if (all.size() > 1) {
+                truth_.violated("I2: " + attempt.text() + " was executed " +
+                                std::to_string(all.size()) + " times, first on " + all[0]->node +
+                                ", then on " + all[1]->node);
+            }
+        }
+        for (const auto& [job, times] : by_job) {
+            const auto* known = row(job);
+            if (known == nullptr || known->submission() == nullptr) {
+                truth_.violated("I2: " + job.text() + " was executed and nobody has submitted it");
+                continue;
+            }
+            const auto rules = projection::rules_of_document(known->submission()->document);
+            const auto most = std::size_t{1} + rules.retry_max;
+            if (times > most) {
+                truth_.violated("I2: " + job.text() + " was executed " + std::to_string(times) +
+                                " times, at most " + std::to_string(most) + " are allowed");
+            }
+        }
+    }
+
+    // ---- I3: whoever executed an attempt has said so in its log, also when the power went
+    void starts_came_first() {
+        for (const auto& one : truth_.executions) {
+            const auto* known = row(one.attempt.job);
+            const auto* attempt = known == nullptr ? nullptr : known->attempt(one.attempt.attempt);
+            const WriterId writer(one.node + ".worker");
+            const bool said = attempt != nullptr && attempt->starts.contains(writer) &&
+                              attempt->starts.at(writer).started;
+            if (!said) {
+                truth_.violated("I3: " + one.node + " executed " + one.attempt.text() +
+                                " and its log does not say that it was started");
+            } else if (attempt->starts.at(writer).released) {
+                truth_.violated("I3: " + one.node + " executed " + one.attempt.text() +
+                                " and says that nothing of it ran");
+            }
+        }
+    }
+
+    // ---- I5: every view is the fold of the logs
+    void views_are_the_fold() {
+        for (const auto& seen : views_) {
+            if (projection::cut_name(seen.cut) != projection::cut_name(views_.front().cut)) {
+                truth_.violated("I5: the view of " + seen.writer.v + " stands at another cut");
+                continue;
+            }
+            if (seen.digest == ideal_->digest()) {
+                continue;
+            }
+            std::string differs;
+            const auto ideal = ideal_->digests();
+            for (const auto& [table, digest] : seen.digests) {
+                differs += ideal.at(table) == digest ? "" : " " + table;
+            }
+            truth_.violated("I5: the view of " + seen.writer.v + " has digest " + hex(seen.digest) +
+                            ", a fresh fold of the same events " + hex(ideal_->digest()) +
+                            "; tables:" + differs);
+        }
+    }
+
+    // ---- I6: byte for byte
+    void shared_is_a_prefix() {
+        for (auto* daemon : cluster_.daemons()) {
+            const auto dir = cluster_.root() + "/log/" + daemon->writer.v;
+            const auto entries = world_.nas().list(dir);
+            for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
+                if (!entry.name.ends_with(".rlog") || entry.name.front() == '.') {
+                    continue;
+                }
+                const auto shared = content(world_.nas(), dir + "/" + entry.name);
+                const auto own = content(daemon->machine->node.disk,
+                                         cluster_.own_log(*daemon) + "/" + entry.name);
+                if (shared.size() > own.size() ||
+                    !std::equal(shared.begin(), shared.end(), own.begin())) {
+                    truth_.violated("I6: " + dir + "/" + entry.name + " (" +
+                                    std::to_string(shared.size()) +
+                                    " bytes) is no prefix of its owner's (" +
+                                    std::to_string(own.size()) + " bytes)");
+                }
+            }
+        }
+    }
+
+    // ---- I7, I8: what was declared, and what was claimed, stands
+    void nothing_declared_is_gone() {
+        for (const auto& [writer, positions] : watch_.positions) {
+            std::set<eventlog::LogPosition> ends;
+            for (const auto& batch : logs_[writer]) {
+                ends.insert(batch.position_after);
+            }
+            for (const auto& position : positions) {
+                if (!ends.contains(position)) {
+                    truth_.violated("I7: event " + std::to_string(position.seq.v) +
+                                    " was the end of a batch in the log of " + writer.v +
+                                    ", and is not any more");
+                }
+            }
+        }
+        for (const auto& name : watch_.names) {
+            if (!world_.nas().info(name)) {
+                truth_.violated("I8: " + name + " is gone");
+            }
+        }
+    }
+
+    // ---- I11: what a supervisor recorded stands in the log as it was; what nobody recorded is
+    // lost
+    void outcomes_are_told() {
+        for (const auto& one : truth_.executions) {
+            const auto* known = row(one.attempt.job);
+            const auto* attempt = known == nullptr ? nullptr : known->attempt(one.attempt.attempt);
+            if (attempt == nullptr) {
+                continue;  // I3 says so
+            }
+            const bool kept = one.outcome && !one.outcome_lost;
+            if (kept && !attempt->finished) {
+                truth_.violated("I11: " + one.attempt.text() + " ended on " + one.node +
+                                " and its outcome is in no log");
+            } else if (kept && (attempt->finished->exit != one.outcome->exit ||
+                                attempt->finished->signal != one.outcome->signal)) {
+                truth_.violated("I11: " + one.attempt.text() + " ended with " +
+                                std::to_string(one.outcome->exit) + ", the logs say " +
+                                std::to_string(attempt->finished->exit));
+            } else if (!one.outcome && attempt->finished) {
+                truth_.violated("I11: " + one.attempt.text() + " has an outcome that nobody saw");
+            } else if (!kept && !attempt->finished &&
+                       (attempt->loss() == nullptr || !attempt->loss()->by_owner)) {
+                truth_.violated("I11: " + one.attempt.text() + " was interrupted on " + one.node +
+                                " and its owner does not say so");
+            }
+        }
+    }
+
+    // ---- what the executions say of a job, and what its state says
+    void ends_agree() {
+        std::set<JobId> succeeded;
+        for (const auto& one : truth_.executions) {
+            if (one.outcome && !one.outcome_lost && one.outcome->end == env::ExecEnd::exited &&
+                one.outcome->exit == 0) {
+                succeeded.insert(one.attempt.job);
+            }
+        }
+        ideal_->jobs(false, [&](const JobId& job, const JobRow& known) {
+            const auto state = situation(known).state;
+            if (succeeded.contains(job) != (state == JobState::succeeded)) {
+                truth_.violated("I11: " + job.text() + " is " +
+                                std::string(projection::state_name(state)) +
+                                ", and a command of it " +
+                                (succeeded.contains(job) ? "succeeded" : "never succeeded"));
+            }
+            return true;
+        });
+    }
+
+    Cluster& cluster_;
+    const Watch& watch_;
+    Truth& truth_;
+    World& world_;
+    std::vector<Seen> views_;
+    std::map<WriterId, Batches> logs_;
+    kv::MapStore store_{projection::Projection::table_names().size()};
+    std::optional<projection::Snapshot> ideal_;
+    std::map<JobId, std::optional<JobRow>> rows_;
+};
+
+std::string unrest_of_views(Cluster& cluster) {
+    std::map<WriterId, eventlog::LogPosition> ends;
+    for (auto* daemon : cluster.daemons()) {
+        if (!daemon->up()) {
+            return daemon->writer.v + " does not run";
+        }
+        const auto cut = cluster.view(*daemon).cut();
+        const auto own = cut.find(daemon->writer);
+        if (own == cut.end()) {
+            return daemon->writer.v + " has not folded its own log";
+        }
+        ends[daemon->writer] = own->second.position;
+    }
+    for (auto* daemon : cluster.daemons()) {
+        const auto cut = cluster.view(*daemon).cut();
+        for (const auto& [writer, end] : ends) {
+            const auto found = cut.find(writer);
+            if (found == cut.end() || found->second.position != end) {
+                return daemon->writer.v + " has not read all of " + writer.v;
+            }
+        }
+    }
+    return "";
+}
+
+}  // namespace
+
+void Watch::look() {
+    for (auto* daemon : cluster_.daemons()) {
+        for (const auto& [writer, cursor] : cluster_.view(*daemon).cut()) {
+            positions[writer].insert(cursor.position);
+        }
+    }
+    const auto root = cluster_.root();
+    for (const auto& name : names_below(cluster_.world(), root + "/queue/claims")) {
+        names.insert(name);
+    }
+    for (auto* daemon : cluster_.daemons()) {
+        for (const auto& name : names_below(cluster_.world(), root + "/log/" + daemon->writer.v)) {
+            if (name.ends_with(".claim") && name.find("/.") == std::string::npos) {
+                names.insert(name);
+            }
+        }
+    }
+}
+
+std::string unrest(Cluster& cluster) {
+    if (auto why = unrest_of_views(cluster); !why.empty()) {
+        return why;
+    }
+    for (const auto* machine : cluster.workers()) {
+        if (machine->exec.running()) {
+            return machine->node.name + " executes something";
+        }
+    }
+    for (const char* place : {"/queue/incoming", "/queue/ingest"}) {
+        for (const auto& name : names_below(cluster.world(), cluster.root() + place)) {
+            if (name.find("/.") == std::string::npos) {
+                return name + " is not settled";
+            }
+        }
+    }
+    std::string why;
+    const auto view = cluster.view(*cluster.daemons().front());
+    view.jobs(false, [&](const JobId& job, const JobRow& row) {
+        const auto now = situation(row);
+        if (!at_rest(view, row)) {
+            why = "job " + job.text() + " is " + std::string(projection::state_name(now.state)) +
+                  ": " + now.reason;
+        }
+        return why.empty();
+    });
+    return why;
+}
+
+void check_all(Cluster& cluster, const Watch& watch) { Checker(cluster, watch).run(); }
+
+}  // namespace reeve::sim

@@ -1,0 +1,34 @@
+#pragma once
+
+// The invariants, checked on a cluster that has come to rest. Each check has a model of its own,
+// and names its invariant by number (docs/invariants.md).
+
+#include <map>
+#include <set>
+
+#include "tests/sim/scenario.h"
+
+namespace reeve::sim {
+
+/// What was once seen must stay: remembered while the cluster lives, looked for at the end.
+class Watch {
+public:
+    explicit Watch(Cluster& cluster) : cluster_(cluster) {}
+    /// Takes no time. From a task of the stage.
+    void look();
+
+    /// Ends of logs that some view has folded (I7).
+    std::map<WriterId, std::set<eventlog::LogPosition>> positions;
+    /// Claims of attempts and of incarnations that stood on the share (I8).
+    std::set<std::string> names;
+
+private:
+    Cluster& cluster_;
+};
+
+/// Why the cluster has not come to rest yet; empty when it has. Takes no time.
+std::string unrest(Cluster& cluster);
+/// Looks at everything; what does not hold is told to Truth. From a task of the stage.
+void check_all(Cluster& cluster, const Watch& watch);
+
+}  // namespace reeve::sim

@@ -1,0 +1,138 @@
+// Whole clusters of five nodes, one a seed: people, work and trouble, then rest, then every check
+// of checks.cc. A failure prints the seed and how to tell its story.
+//
+//   REEVE_SIM_SEED=N     only this one
+//   REEVE_SIM_SEEDS=N    so many, from 1
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "projection/spec_rules.h"
+#include "tests/sim/scenario.h"
+#include "tests/sim/seeds.h"
+#include "tests/sim/workload.h"
+
+namespace reeve::sim {
+namespace {
+
+constexpr std::uint64_t usual_seeds = 12;
+
+std::string told(const RunResult& run, std::uint64_t seed) {
+    std::string out;
+    for (const auto& one : run.violations) {
+        out += "  " + one + "\n";
+    }
+    out += "the last of its story:\n";
+    const std::size_t from = run.story.size() > 40 ? run.story.size() - 40 : 0;
+    for (auto i = from; i < run.story.size(); ++i) {
+        out += "  " + run.story[i] + "\n";
+    }
+    return out + run.report + "\nagain, in words: tools/sim --story --seed " + std::to_string(seed);
+}
+
+TEST(SimCluster, InvariantsHoldWhateverGoesWrongAndItComesToRest) {
+    Coverage coverage;
+    std::size_t executed = 0;
+    const auto all = seeds(usual_seeds);
+    for (const auto seed : all) {
+        const auto run = run_cluster(Plan::of(seed), {});
+        ASSERT_TRUE(run.violations.empty()) << told(run, seed);
+        add(coverage, run.coverage);
+        executed += run.executions;
+    }
+    EXPECT_GT(executed, 0U);
+    if (enough_for_coverage(all.size())) {
+        for (const auto* what :
+             {"kill", "crash", "stop", "supervisor killed", "supervisor stalls", "datagram lost",
+              "lost reply", "nas io, done", "nas io, done later", "nas slow", "stale absence",
+              "local sync failed", "request outlives its sender"}) {
+            EXPECT_GT(coverage[what], 0U) << "never happened: " << what;
+        }
+    }
+}
+
+class SupervisorWithAMistake : public testing::TestWithParam<std::pair<ExecMistake, std::string>> {
+};
+
+TEST_P(SupervisorWithAMistake, IsCaught) {
+    std::vector<std::string> seen;
+    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+        auto plan = Plan::of(seed);
+        plan.mistake = GetParam().first;
+        plan.kills = 200;
+        plan.trouble_s = 120;
+        plan.most_rest_s = 300;
+        for (const auto& one : run_cluster(plan, {}).violations) {
+            seen.push_back(one);
+            if (one.starts_with(GetParam().second)) {
+                return;
+            }
+        }
+    }
+    FAIL() << GetParam().second << " was never violated; seen: " << testing::PrintToString(seen);
+}
+
+INSTANTIATE_TEST_SUITE_P(SimCluster, SupervisorWithAMistake,
+                         testing::Values(std::pair(ExecMistake::runs_again, std::string("I2")),
+                                         std::pair(ExecMistake::forgets_outcomes,
+                                                   std::string("I11"))));
+
+/// One job without retry, on a node that then loses its disk. Says what was done with it.
+void lose_a_disk(World& world, Cluster& cluster, Node& desk) {
+    auto& founder = world.start(desk, "init", [&](env::Env& env) { CHECK(cluster.found(env)); });
+    world.wait_ended(founder);
+    cluster.start();
+    world.sleep(seconds(20));
+    auto& person = world.start(desk, "person", [&](env::Env& env) {
+        const nlohmann::json body{{"verb", "submit"},
+                                  {"documents", {R"({"argv":["/bin/work","120000","0","5"]})"}}};
+        EXPECT_TRUE(ask(cluster, env, "mira", body).value("ok", false));
+    });
+    world.wait_ended(person);
+    world.sleep(seconds(15));
+    ASSERT_EQ(cluster.truth().executions.size(), 1U);
+    cluster.lose_disk(cluster.machine(cluster.truth().executions.front().node));
+    world.sleep(seconds(600));
+}
+
+// Its log comes back from the share; what it had begun must not begin again (I2), nor be called
+// something that never ran: with the disk went every local claim that could say so.
+TEST(SimCluster, AWorkerThatLostItsDiskRunsNothingAgain) {
+    Scheduler scheduler(1);
+    World world(scheduler, Faults::none());
+    Truth truth(scheduler);
+    Cluster cluster(world, truth, {.workers = {"mira", "nova"}, .coordinator = "", .timing = {}});
+    auto& desk = world.add_node("desk");
+    std::string state;
+    scheduler.spawn(stage_group, "director", [&] {
+        lose_a_disk(world, cluster, desk);
+        const auto view = cluster.view(*cluster.daemons().front());
+        view.jobs(false, [&](const JobId&, const projection::JobRow& row) {
+            const auto rules = projection::rules_of_document(row.submission()->document);
+            state = projection::state_name(projection::situation_of(row, rules).state);
+            return true;
+        });
+        cluster.close();
+    });
+    const auto outcome = scheduler.run();
+    EXPECT_FALSE(outcome.failure) << scheduler.report();
+    EXPECT_EQ(truth.executions.size(), 1U) << testing::PrintToString(truth.story());
+    EXPECT_EQ(state, "lost") << testing::PrintToString(truth.story());
+}
+
+TEST(SimCluster, ASeedIsTheSameRunTwice) {
+    for (const std::uint64_t seed : {3U, 5U}) {
+        auto plan = Plan::of(seed);
+        plan.trouble_s = 60;
+        plan.jobs = 8;
+        const auto one = run_cluster(plan, {});
+        const auto two = run_cluster(plan, {});
+        EXPECT_EQ(one.digest, two.digest) << "seed " << seed;
+        EXPECT_EQ(one.steps, two.steps) << "seed " << seed;
+        EXPECT_EQ(one.story, two.story) << "seed " << seed;
+    }
+}
+
+}  // namespace
+}  // namespace reeve::sim

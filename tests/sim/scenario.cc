@@ -1,0 +1,225 @@
+#include "tests/sim/scenario.h"
+
+#include <algorithm>
+
+#include "tests/sim/checks.h"
+#include "tests/sim/workload.h"
+
+namespace reeve::sim {
+namespace {
+
+constexpr seconds settle_in{20};
+constexpr seconds look_again{10};
+constexpr std::uint64_t most_steps = 200'000'000;
+
+/// One run, from the first task to the last.
+class Director {
+public:
+    Director(World& world, Truth& truth, const Plan& plan)
+        : world_(world),
+          truth_(truth),
+          plan_(plan),
+          cluster_(world, truth, plan.cluster),
+          desk_(world.add_node("desk")),
+          watch_(cluster_) {}
+
+    void run() {
+        begin();
+        go_wrong();
+        come_to_rest();
+        idle();
+        check_all(cluster_, watch_);
+        over_ = true;
+        cluster_.close();
+    }
+
+private:
+    Scheduler& scheduler() { return world_.scheduler(); }
+
+    void begin() {
+        auto& founder = world_.start(desk_, "init", [this](env::Env& env) {
+            const auto done = cluster_.found(env);
+            CHECK(done);
+        });
+        world_.wait_ended(founder);
+        cluster_.start();
+        scheduler().spawn(stage_group, "watch", [this] {
+            while (!over_) {
+                watch_.look();
+                world_.sleep(seconds(60));
+            }
+        });
+        world_.sleep(settle_in);
+    }
+
+    void go_wrong() {
+        truth_.tell("trouble begins: " + plan_.text());
+        auto faults = plan_.faults;
+        faults.outage_within_ns = plan_.trouble_s * 1'000'000'000;
+        world_.set_faults(faults);
+        cluster_.bells().set_loss(plan_.bell_loss_permille);
+        for (auto* machine : cluster_.workers()) {
+            machine->exec.set_stalls(plan_.exec_stall_permille);
+            machine->exec.make_mistake(plan_.mistake);
+        }
+        auto& people =
+            world_.start(desk_, "people", [this](env::Env& env) { work(cluster_, plan_, env); });
+        auto& drainer =
+            world_.start(desk_, "drain", [this](env::Env& env) { drain(cluster_, plan_, env); });
+        trouble(cluster_, plan_);
+        world_.wait_ended(people);
+        world_.wait_ended(drainer);
+        auto& tidier =
+            world_.start(desk_, "undrain", [this](env::Env& env) { undrain(cluster_, env); });
+        world_.set_faults(Faults::none());
+        cluster_.bells().set_loss(0);
+        for (auto* machine : cluster_.workers()) {
+            machine->exec.set_stalls(0);
+        }
+        truth_.tell("trouble is over");
+        world_.wait_ended(tidier);
+    }
+
+    void come_to_rest() {
+        const auto until = scheduler().now() + seconds(plan_.most_rest_s);
+        for (;;) {
+            const auto why = unrest(cluster_);
+            if (why.empty()) {
+                truth_.tell("the cluster is at rest");
+                return;
+            }
+            if (scheduler().now() >= until) {
+                truth_.violated("rest: not within " + std::to_string(plan_.most_rest_s) +
+                                " s after the last fault: " + why);
+                return;
+            }
+            world_.sleep(look_again);
+        }
+    }
+
+    void idle() {
+        const MonoTime end{plan_.total_s * 1'000'000'000};
+        if (scheduler().now() < end) {
+            world_.sleep(end - scheduler().now());
+        }
+        for (int i = 0; i < 60 && !unrest(cluster_).empty(); ++i) {
+            world_.sleep(seconds(1));  // an event may be under way
+        }
+    }
+
+    World& world_;
+    Truth& truth_;
+    const Plan& plan_;
+    Cluster cluster_;
+    Node& desk_;
+    Watch watch_;
+    bool over_ = false;
+};
+
+}  // namespace
+
+Plan Plan::of(std::uint64_t seed) {
+    Random random(seed * 7919 + 1);
+    Plan out;
+    out.seed = seed;
+    out.faults = Faults::of(random);
+    out.jobs = static_cast<int>(random.between(5, 60));
+    out.trouble_s = random.between(60, 600);
+    const auto pick = [&](std::int64_t most) {
+        return random.coin() ? static_cast<int>(random.between(1, most)) : 0;
+    };
+    out.kills = pick(200);
+    out.crashes = pick(60);
+    out.stops = pick(100);
+    out.supervisor_kills = pick(60);
+    out.drains = pick(40);
+    out.cancels_percent = pick(30);
+    out.bad_percent = pick(20);
+    out.incoming_percent = pick(40);
+    out.bell_loss_permille = static_cast<std::uint32_t>(pick(500));
+    out.exec_stall_permille = static_cast<std::uint32_t>(pick(200));
+    out.cluster.slots = static_cast<std::uint32_t>(random.between(1, 3));
+    return out;
+}
+
+const std::vector<std::string>& Plan::classes() {
+    static const std::vector<std::string> names{
+        "drains", "kills", "crashes",  "stops",       "supervisor-kills", "cancels",
+        "bad",    "bells", "incoming", "exec-stalls", "local-sync",       "lost-replies",
+        "nas-io", "slow",  "absences", "outages",     "half-the-jobs"};
+    return names;
+}
+
+void Plan::without(const std::string& what) {
+    const std::map<std::string, std::function<void()>> off{
+        {"kills", [&] { kills = 0; }},
+        {"crashes", [&] { crashes = 0; }},
+        {"stops", [&] { stops = 0; }},
+        {"supervisor-kills", [&] { supervisor_kills = 0; }},
+        {"drains", [&] { drains = 0; }},
+        {"cancels", [&] { cancels_percent = 0; }},
+        {"bad", [&] { bad_percent = 0; }},
+        {"bells", [&] { bell_loss_permille = 0; }},
+        {"incoming", [&] { incoming_percent = 0; }},
+        {"exec-stalls", [&] { exec_stall_permille = 0; }},
+        {"local-sync", [&] { faults.local_sync_permille = 0; }},
+        {"lost-replies", [&] { faults.lost_reply_permille = 0; }},
+        {"nas-io", [&] { faults.nas_io_permille = 0; }},
+        {"slow", [&] { faults.nas_slow_permille = 0; }},
+        {"absences", [&] { faults.stale_absence_permille = 0; }},
+        {"outages", [&] { faults.outages = 0; }},
+        {"half-the-jobs", [&] { jobs /= 2; }}};
+    off.at(what)();
+}
+
+std::string Plan::text() const {
+    std::string out = faults.text();
+    const auto add = [&](const char* name, std::int64_t value) {
+        out += ", " + std::string(name) + " " + std::to_string(value);
+    };
+    out += "; jobs " + std::to_string(jobs);
+    add("trouble s", trouble_s);
+    add("slots", cluster.slots);
+    add("kills an hour", kills);
+    add("crashes", crashes);
+    add("stops", stops);
+    add("supervisor kills", supervisor_kills);
+    add("drains", drains);
+    add("cancels %", cancels_percent);
+    add("bad %", bad_percent);
+    add("incoming %", incoming_percent);
+    add("bell loss permille", bell_loss_permille);
+    add("exec stalls permille", exec_stall_permille);
+    return out;
+}
+
+RunResult run_cluster(const Plan& plan, const RunOptions& options) {
+    Scheduler scheduler(plan.seed, options.backend);
+    World world(scheduler, Faults::none());
+    Truth truth(scheduler);
+    if (options.echo) {
+        truth.echo();
+    }
+    scheduler.forbid("/loop", " /nas/", "I12: the loop waits for the share");
+    Director director(world, truth, plan);
+    scheduler.spawn(stage_group, "director", [&] { director.run(); });
+    const auto outcome = scheduler.run(most_steps);
+    RunResult out;
+    out.violations = truth.violations();
+    if (outcome.failure) {
+        out.violations.push_back("run: " + *outcome.failure);
+    }
+    out.story = truth.story();
+    out.report = scheduler.report();
+    out.digest = outcome.digest;
+    out.steps = outcome.steps;
+    out.end = outcome.end;
+    out.coverage = world.coverage();
+    out.executions = truth.executions.size();
+    out.accepted = static_cast<std::size_t>(
+        std::count_if(truth.requests.begin(), truth.requests.end(),
+                      [](const Request& one) { return one.job.has_value(); }));
+    return out;
+}
+
+}  // namespace reeve::sim
