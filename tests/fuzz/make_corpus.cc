@@ -152,6 +152,20 @@ void texts() {
 "not_before":"2026-01-01T00:00:00Z","deadline":"2026-01-02T00:00:00Z"})"));
 }
 
+void requests() {
+    put("request", "verbs", as_bytes(R"({"verb":"ping"}
+{"verb":"live"}
+{"verb":"switch","name":"drain/nova","value":"on","reason":"cleaning"}
+{"verb":"cancel","job":"01hzzzzzzzzzzzzzzzzzzzzzzz","give_up_lost":true,"request_id":"r"}
+{"verb":"append_signed","type":17,"event":"00ff"}
+{"verb":"what"})"));
+    put("request", "submit",
+        as_bytes(R"({"verb":"submit","request_id":"r1","documents":["{\"argv\":[\"/bin/true\"]}"]}
+{"verb":"submit","documents":["{\"argv\":[\"/x\"],\"dedupe\":\"n\"}","{\"argv\":[\"/x\"]}"]}
+{"verb":"submit","documents":["{}"],"retry_of":"x"}
+{"verb":"live"})"));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -165,5 +179,6 @@ int main(int argc, char** argv) {
     members();
     packets();
     texts();
+    requests();
     return 0;
 }

@@ -16,6 +16,7 @@ struct Options {
     std::int64_t minutes = 0;
     bool story = false;
     bool shrink = false;
+    bool until_violated = false;
     std::vector<std::string> without;
 };
 
@@ -75,6 +76,9 @@ int run(const Options& options) {
         show(result, seed, cpu);
         if (!result.violations.empty()) {
             ++failed;
+            if (options.until_violated) {
+                return 1;
+            }
             if (options.shrink) {
                 shrink(seed, options.without);
             } else {
@@ -97,6 +101,8 @@ int main(int argc, char** argv) {
     app.add_option("--minutes", options.minutes, "of virtual time at least, for each seed")
         ->capture_default_str();
     app.add_flag("--story", options.story, "tell what happens, in order of time");
+    app.add_flag("--until-violated", options.until_violated,
+                 "no further seed after the first that fails");
     app.add_flag("--shrink", options.shrink, "leave out what a failure does not need");
     app.add_option("--without", options.without, "a class of trouble that is left out")
         ->check(CLI::IsMember(reeve::sim::Plan::classes()));
