@@ -104,9 +104,8 @@ Status Puller::State::find_writers() {
 Status Puller::State::read(const WriterId& writer, Remote& one) {
     if (!one.mirror.loaded()) {
         const auto removed = retired.find(writer);
-        const auto removed_at = removed == retired.end()
-                                    ? std::optional<eventlog::LogPosition>()
-                                    : std::optional(removed->second.end);
+        const auto removed_at = removed == retired.end() ? std::optional<eventlog::LogPosition>()
+                                                         : std::optional(removed->second.end);
         auto loaded = one.mirror.load(removed_at);
         if (!loaded && loaded.error().code == Code::corrupt) {
             TRY(mend(writer, one));

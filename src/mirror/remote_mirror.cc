@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::uint64_t step_bytes = 4 << 20;  // more than the greatest batch
 constexpr int reads_before_corrupt = 3;
-constexpr int pulls_before_corrupt = 2;      // of batches that do not lead to what is signed
+constexpr int pulls_before_corrupt = 2;    // of batches that do not lead to what is signed
 constexpr milliseconds pull_again{5'000};  // then they are written here once more
 
 bool nothing(const eventlog::LogPosition& position) { return position.incarnation.v == 0; }
@@ -131,9 +131,9 @@ Status RemoteMirror::pull(const eventlog::HeadSlot& slot, std::uint64_t budget) 
     pulled_ = 0;
     for (int pulls = 1;; ++pulls) {
         auto done = walk_to(slot, budget);
-        const bool misled = !done && end_ != declared_ &&
-                            (done.error().code == Code::conflict ||
-                             done.error().code == Code::corrupt);
+        const bool misled =
+            !done && end_ != declared_ &&
+            (done.error().code == Code::conflict || done.error().code == Code::corrupt);
         if (!misled) {
             return done;
         }

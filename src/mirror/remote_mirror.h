@@ -83,8 +83,8 @@ private:
     eventlog::LogPosition declared_;  // in the same segment, at most there
     std::optional<Error> misled_;     // the share did not lead to what is signed
     MonoTime read_again_;             // it is asked again then
-    PublicKey key_{};           // of the segment where it ends
-    std::uint64_t serial_ = 0;  // of that key's certificate
+    PublicKey key_{};                 // of the segment where it ends
+    std::uint64_t serial_ = 0;        // of that key's certificate
     std::optional<eventlog::HeadSlot> stored_;
     std::uint64_t pulled_ = 0;  // bytes of the current pull
 };

@@ -27,8 +27,7 @@ void chain_on(std::string& file, std::uint64_t at) {
     const auto length = load_le<std::uint32_t>(p + 8);
     const auto hash = sha256(ByteView(p, length));
     std::copy(hash.begin(), hash.end(), p + length + 64);
-    store_le(p + length + 4,
-             crc32c(ByteView(p + length + 8, eventlog::batch_header_bytes - 8)));
+    store_le(p + length + 4, crc32c(ByteView(p + length + 8, eventlog::batch_header_bytes - 8)));
 }
 
 class Declared : public Mirror {
@@ -216,8 +215,7 @@ TEST_F(Declared, WhereARemovedWriterEndsIsSignedByAnOperator) {
     // The next process knows it from the start, and keeps what is here without the share.
     auto after = again(other);
     const std::map<WriterId, mirror::Retired> removed{{nova, {1, end}}};
-    after.puller =
-        std::make_unique<mirror::Puller>(env(), share_->log(), options(other), removed);
+    after.puller = std::make_unique<mirror::Puller>(env(), share_->log(), options(other), removed);
     std::filesystem::remove(shared_file(std::string(first_file)));
     seen = pull(after, nova);
     EXPECT_EQ(seen.mirrored, end) << seen.error;
