@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "eventlog/head_reader.h"
+
 namespace reeve::eventlog {
 namespace {
 
@@ -111,20 +113,8 @@ Result<HeadSlot> decode_head(ByteView bytes) {
 
 Result<std::optional<HeadSlot>> read_head(env::FileSystem& files, const std::string& path,
                                           const Trust& trust) {
-    // What follows the two slots means nothing, and hides nothing.
-    TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
-    Bytes bytes(2 * head_slot_bytes);
-    TRY_ASSIGN(const auto n, file->read_at(Offset(0), bytes));
-    bytes.resize(n);
-    std::optional<HeadSlot> best;
-    for (std::size_t at = 0; at + head_slot_bytes <= bytes.size(); at += head_slot_bytes) {
-        auto slot = decode_head(ByteView(bytes).subspan(at, head_slot_bytes));
-        const bool newer = slot && slot->counter > 0 && (!best || slot->counter > best->counter);
-        if (newer && verify_head(*slot, trust)) {
-            best = std::move(*slot);
-        }
-    }
-    return best;
+    TRY_ASSIGN(const auto bytes, read_head_bytes(files, path));
+    return best_slot(bytes, trust);
 }
 
 Status write_head(env::File& file, const HeadSlot& slot) {

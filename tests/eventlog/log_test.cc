@@ -8,6 +8,7 @@
 #include <random>
 
 #include "eventlog/head.h"
+#include "eventlog/head_reader.h"
 #include "eventlog/reader.h"
 #include "eventlog/recovery.h"
 #include "eventlog/writer.h"
@@ -280,6 +281,33 @@ TEST_F(Log, OneWholeHeadSlotIsAlwaysThere) {
     bytes[head_slot_bytes + 100] ^= 1;  // the slot of counter 5 is torn
     store(path, bytes);
     EXPECT_EQ((*read_head(files_, path, trust_))->counter, 4u);
+}
+
+// I6, I7: a reader that remembers believes nothing that does not stand there now.
+TEST_F(Log, AHeadThatIsReadAgainIsWhatStandsThereNow) {
+    const std::string path = directory_ + "/" + head_name(Incarnation(1));
+    auto file = *files_.open(path, env::OpenMode::create);
+    HeadReader reader(trust_);
+    HeadSlot slot;
+    slot.writer = writer_;
+    slot.incarnation = Incarnation(1);
+    for (slot.counter = 1; slot.counter <= 3; ++slot.counter) {
+        sign(slot, identity_);
+        ASSERT_TRUE(write_head(*file, slot));
+        EXPECT_EQ((*reader.read(files_, path))->counter, slot.counter);
+        EXPECT_EQ((*reader.read(files_, path))->counter, slot.counter);
+    }
+    const auto sound = content(path);
+    auto torn = sound;
+    torn[head_slot_bytes + 100] ^= 1;  // the slot of counter 3
+    store(path, torn);
+    EXPECT_EQ((*reader.read(files_, path))->counter, 2U);
+    store(path, {});
+    EXPECT_FALSE(reader.read(files_, path)->has_value());
+    store(path, sound);
+    EXPECT_EQ((*reader.read(files_, path))->counter, 3U);
+    ASSERT_TRUE(files_.remove(path));
+    EXPECT_EQ(reader.read(files_, path).error().code, Code::not_found);
 }
 
 TEST_F(Log, NoBitOfAHeaderPageASealOrAHeadSlotChangesUnseen) {

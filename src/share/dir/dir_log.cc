@@ -176,8 +176,7 @@ Status DirLog::write_slot(const eventlog::HeadSlot& slot, const std::string& nam
 Result<std::optional<eventlog::HeadSlot>> DirLog::read_slot(const WriterId& writer,
                                                             const std::string& name,
                                                             Incarnation incarnation) {
-    const auto slot =
-        eventlog::read_head(tree_.files(), tree_.path(log_dir(writer) + "/" + name), tree_.trust());
+    const auto slot = heads_.read(tree_.files(), tree_.path(log_dir(writer) + "/" + name));
     if (!slot) {
         const auto code = slot.error().code;
         if (code == Code::io || code == Code::timeout || code == Code::unavailable) {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "eventlog/head_reader.h"
 #include "share/dir/dir_tree.h"
 #include "share/share.h"
 
@@ -31,7 +32,7 @@ private:
 
 class DirLog : public LogShare {
 public:
-    explicit DirLog(DirTree& tree) : tree_(tree) {}
+    explicit DirLog(DirTree& tree) : tree_(tree), heads_(tree.trust()) {}
     Status put(const WriterId& writer, const std::string& segment_file, Offset at,
                ByteView bytes) override;
     Result<std::optional<std::uint64_t>> length(const WriterId& writer,
@@ -58,6 +59,7 @@ private:
                                                         const std::string& name,
                                                         Incarnation incarnation);
     DirTree& tree_;
+    eventlog::HeadReader heads_;
 };
 
 class DirClaims : public Claims {
