@@ -33,7 +33,8 @@ RemoteMirror::RemoteMirror(env::Env env, share::LogShare& share, const MirrorOpt
       options_(options),
       writer_(std::move(writer)),
       directory_(options.log_root + "/" + writer_.v),
-      keeps_slot_(keeps_slot) {}
+      keeps_slot_(keeps_slot),
+      cuts_(options.forks.of(writer_)) {}
 
 Error RemoteMirror::corrupt(const SegmentId& id, Offset at, const std::string& why) const {
     return Error{Code::corrupt, "log/" + writer_.v + "/" + file_name(id) + " at offset " +
@@ -55,7 +56,7 @@ Error RemoteMirror::unsupported(const SegmentId& id, Offset at, const std::strin
 Status RemoteMirror::load() {
     TRY(env_.files.make_dirs(directory_));
     TRY(read_stored_slot());
-    TRY_ASSIGN(end_, recovered_end(env_.files, directory_, options_.trust, writer_));
+    TRY_ASSIGN(end_, recovered_end(env_.files, directory_, options_.trust, writer_, cuts_));
     if (!nothing(end_)) {
         TRY_ASSIGN(const auto header, eventlog::read_header(env_.files, directory_, current(),
                                                             options_.trust, writer_));
@@ -65,6 +66,7 @@ Status RemoteMirror::load() {
     // The slot was stored after the bytes were synced: what is missing below it was lost since. A
     // file that ends too early is pulled on; bytes that do not verify are damage.
     const bool short_of_it = stored_ && !nothing(end_) &&
+                             cuts_.admits(stored_->incarnation, stored_->last_seq) &&
                              (current() < SegmentId{stored_->incarnation, stored_->segment} ||
                               (current() == SegmentId{stored_->incarnation, stored_->segment} &&
                                end_.end < stored_->durable_end));
@@ -187,7 +189,8 @@ Result<RemoteMirror::Step> RemoteMirror::next_segment(const eventlog::HeadSlot& 
     std::optional<SegmentId> next;
     for (const auto& name : names) {
         const auto id = parse_file_name(name);
-        if (id && (nothing(end_) || *id > current()) && *id <= target && (!next || *id < *next)) {
+        if (id && (nothing(end_) || *id > current()) && *id <= target && (!next || *id < *next) &&
+            cuts_.admits(id->incarnation, end_.seq.next())) {
             next = id;
         }
     }

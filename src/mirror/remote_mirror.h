@@ -25,6 +25,11 @@ public:
     /// succeeds. Code::corrupt: it is damaged; stored_slot() tells how far it went.
     Status load();
     bool loaded() const { return loaded_; }
+    /// To be loaded again: where it ends is another place now.
+    void set_cuts(eventlog::Cuts cuts) {
+        cuts_ = std::move(cuts);
+        loaded_ = false;
+    }
     /// The verified, synced end of the mirror.
     const eventlog::LogPosition& end() const { return end_; }
     /// The last slot that the mirror reached; of an earlier run after load().
@@ -68,6 +73,7 @@ private:
     const WriterId writer_;
     const std::string directory_;
     const bool keeps_slot_;
+    eventlog::Cuts cuts_;
     bool loaded_ = false;
     eventlog::LogPosition end_;
     PublicKey key_{};           // of the segment where it ends
