@@ -64,6 +64,8 @@ struct Pusher::State {
     Status put_rest(const OwnSegment& segment);
     Status declare(const eventlog::LogPosition& accepted, Hlc hlc);
     bool declares(const eventlog::LogPosition& accepted) const;
+    const eventlog::Cuts& cuts() const { return options.forks.of(options.self); }
+    bool goes_on_behind(const OwnSegment& segment) const;
     Status claim();
     Status expect_in_history(const eventlog::HeadSlot& slot);
     Status compare_batch(const eventlog::Batch& batch);
@@ -130,7 +132,8 @@ Status Pusher::State::claim() {
         return ok();
     }
     TRY_ASSIGN(const auto slot, share.head(options.self));
-    if (slot && slot->incarnation < options.incarnation) {
+    const bool cut = slot && !cuts().admits(slot->incarnation, slot->last_seq);
+    if (slot && slot->incarnation < options.incarnation && !cut) {
         TRY(expect_in_history(*slot));
     }
     TRY_ASSIGN(const auto holder,
@@ -251,8 +254,20 @@ Result<std::vector<OwnSegment>> Pusher::State::own_segments(const eventlog::LogP
     }
 }
 
+/// What the share holds behind it is a side of a fork, which an operator has cut off.
+bool Pusher::State::goes_on_behind(const OwnSegment& segment) const {
+    const auto& decisions = cuts().decisions();
+    return std::any_of(decisions.begin(), decisions.end(), [&](const auto& one) {
+        const auto& at = one.second.at;
+        return file_name(segment_of(at)) == segment.name && at.end.v == segment.limit;
+    });
+}
+
 Status Pusher::State::compare(const OwnSegment& segment) {
-    TRY_ASSIGN(const auto length, share.length(options.self, segment.name));
+    TRY_ASSIGN(auto length, share.length(options.self, segment.name));
+    if (length && goes_on_behind(segment)) {
+        length = std::min(*length, segment.limit);
+    }
     const auto known = shared.find(segment.name);
     if (!length) {
         shared[segment.name] = 0;

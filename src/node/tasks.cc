@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "node/forks.h"
+
 namespace reeve::node {
 namespace {
 
@@ -13,14 +15,17 @@ constexpr milliseconds insist_again{20};
 constexpr milliseconds wait_slice{500};  // how soon a task without mail notices a stop
 
 mirror::MirrorOptions mirror_options(const TaskContext& context) {
-    return {context.config.log_root(),
-            context.config.trust,
-            context.config.identity,
-            context.config.host,
-            context.config.writer,
-            context.incarnation,
-            context.nonce,
-            context.config.timing.orphan(context.config.timing.worker_heartbeat)};
+    mirror::MirrorOptions out{context.config.log_root(),
+                              context.config.trust,
+                              context.config.identity,
+                              context.config.host,
+                              context.config.writer,
+                              context.incarnation,
+                              context.nonce,
+                              context.config.timing.orphan(context.config.timing.worker_heartbeat)};
+    out.fork_root = context.config.fork_root();
+    out.forks = known_forks(context.env, context.config);
+    return out;
 }
 
 /// To the loop; a full mailbox means that the loop is far behind, and what is told will be told
@@ -157,12 +162,18 @@ void pull_task(TaskContext context) {
             if (auto* removed = std::get_if<SetRetired>(&message)) {
                 puller.set_retired(std::move(removed->retired));
             }
+            if (auto* known = std::get_if<SetForks>(&message)) {
+                puller.set_forks(std::move(known->forks));
+            }
         }
         auto identity = context.share.identity().check();
         auto round = identity ? puller.round() : Result<RemoteLogs>(std::move(identity).error());
         auto notices = puller.take_notices();
         if (!notices.empty()) {
             insist(context, Noticed{std::move(notices)});
+        }
+        if (auto forks = puller.take_forks(); !forks.empty()) {
+            insist(context, ForksFound{std::move(forks)});
         }
         if (!round) {
             tell_loop(context, ShareAway{"pull", round.error().message});
@@ -178,7 +189,8 @@ void pull_task(TaskContext context) {
         if (barrier) {
             BarrierLogs answer{*barrier, true, "", *round};
             for (const auto& [writer, log] : *round) {
-                if (!log.retired && ((log.head && !log.caught_up) || !log.error.empty())) {
+                if (!log.retired && !log.cut &&
+                    ((log.head && !log.caught_up) || !log.error.empty())) {
                     answer.complete = false;
                     answer.reason = writer.v + " is not read to its head" +
                                     (log.error.empty() ? "" : ": " + log.error);
