@@ -193,6 +193,7 @@ Status adopt_log(env::Env env, share::Share& share, const NodeConfig& config,
     mirror::MirrorOptions options;
     options.log_root = config.log_root();
     options.trust = config.trust;
+    options.forks = known_forks(env, config);
     mirror::RemoteMirror own(env, share.log(), options, config.writer, false);
     TRY(own.load());
     while (!own.reached(head)) {

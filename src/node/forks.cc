@@ -18,6 +18,17 @@ Status remember_forks(env::FileSystem& files, const NodeConfig& config,
     return files.replace_file(config.forks_file(), as_bytes(text), true);
 }
 
+eventlog::ForkBook forks_in(const projection::Snapshot& view, const eventlog::Trust& trust) {
+    eventlog::ForkBook out;
+    for (const auto& fork : view.forks()) {
+        out.add(fork);
+    }
+    for (const auto& decision : view.resolved()) {
+        out.add(decision, trust);
+    }
+    return out;
+}
+
 std::string fork_text(const eventlog::ForkBook& book, const WriterId& writer) {
     std::string out;
     for (const auto& fork : book.forks_of(writer)) {
