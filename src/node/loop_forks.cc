@@ -63,7 +63,9 @@ void Loop::heed_forks(const projection::Snapshot& view) {
         env_.telemetry.log(env::Level::error, "loop", kept.error().message);
     }
     say_forks_ = true;
-    readers_.clear();
+    for (auto& [writer, reader] : readers_) {
+        reader.set_cuts(forks_.of(writer));
+    }
     static_cast<void>(links_.pull.push(SetForks{forks_}).has_value());
     for (const auto& [writer, cuts] : forks_.cuts()) {
         if (cuts.open()) {

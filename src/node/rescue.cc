@@ -60,12 +60,14 @@ Result<eventlog::ForkBook> learn_forks(env::Env env, share::Share& share,
     options.self = config.writer;
     options.forks = book;
     mirror::Puller puller(env, share.log(), options);
-    for (bool all = false; !all;) {
+    std::map<WriterId, eventlog::LogPosition> before;
+    for (bool moved = true; moved;) {
         TRY_ASSIGN(const auto logs, puller.round());
-        all = std::all_of(logs.begin(), logs.end(), [](const auto& one) {
-            return one.second.caught_up || one.second.cut || !one.second.head ||
-                   !one.second.error.empty();
-        });
+        moved = false;
+        for (const auto& [writer, log] : logs) {
+            moved = moved || before[writer] != log.mirrored;
+            before[writer] = log.mirrored;
+        }
     }
     TRY_ASSIGN(const auto entries, env.files.list(config.log_root()));
     for (const auto& entry : entries) {

@@ -67,10 +67,10 @@ struct Watcher {
         const auto said = view().forks();
         for (const auto& [key, fact] : book.facts()) {
             const auto& fork = std::get<events::ForkSeen>(fact);
-            if (!told.contains(key) && std::none_of(said.begin(), said.end(), [&](const events::ForkSeen& one) {
-                    return fork_key(one) == fork_key(fork);
-                })) {
-                told.insert(key);
+            const bool there = std::any_of(
+                said.begin(), said.end(),
+                [&](const events::ForkSeen& one) { return fork_key(one) == fork_key(fork); });
+            if (!there && told.insert(key).second) {
                 missing.push_back(fact);
             }
         }
