@@ -15,16 +15,18 @@ constexpr milliseconds insist_again{20};
 constexpr milliseconds wait_slice{500};  // how soon a task without mail notices a stop
 
 mirror::MirrorOptions mirror_options(const TaskContext& context) {
-    mirror::MirrorOptions out{context.config.log_root(),
-                              context.config.trust,
-                              context.config.identity,
-                              context.config.host,
-                              context.config.writer,
-                              context.incarnation,
-                              context.nonce,
-                              context.config.timing.orphan(context.config.timing.worker_heartbeat)};
-    out.fork_root = context.config.fork_root();
-    out.forks = known_forks(context.env, context.config);
+    const auto& config = context.config;
+    mirror::MirrorOptions out;
+    out.log_root = config.log_root();
+    out.trust = config.trust;
+    out.identity = config.identity;
+    out.host = config.host;
+    out.self = config.writer;
+    out.incarnation = context.incarnation;
+    out.nonce = context.nonce;
+    out.orphan = config.timing.orphan(config.timing.worker_heartbeat);
+    out.fork_root = config.fork_root();
+    out.forks = known_forks(context.env, config);
     return out;
 }
 
