@@ -55,6 +55,7 @@ struct Puller::State {
     void tell(const WriterId& writer, Remote& remote, const Status& result);
     bool is_retired(const WriterId& writer, const Remote& remote) const;
     bool is_cut(const WriterId& writer, const Remote& remote) const;
+    bool shows_another_past(const WriterId& writer, const Remote& remote) const;
     Status look_for_fork(const WriterId& writer, Remote& remote, const eventlog::HeadSlot& slot,
                          const Error& conflict);
     eventlog::HeadSlot target(const WriterId& writer, const Remote& remote) const;
@@ -114,10 +115,13 @@ Status Puller::State::find_writers() {
 
 Status Puller::State::read(const WriterId& writer, Remote& one) {
     if (!one.mirror.loaded()) {
-        auto loaded = one.mirror.load();
+        const auto removed = retired.find(writer);
+        const auto removed_at = removed == retired.end() ? std::optional<eventlog::LogPosition>()
+                                                         : std::optional(removed->second.end);
+        auto loaded = one.mirror.load(removed_at);
         if (!loaded && loaded.error().code == Code::corrupt) {
             TRY(mend(writer, one));
-            loaded = one.mirror.load();
+            loaded = one.mirror.load(removed_at);
         }
         TRY(std::move(loaded));
         one.log.head = one.mirror.stored_slot();
@@ -135,7 +139,7 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
         one.log.head_moved = one.log.head_changed;
     }
     const bool enough =
-        (is_retired(writer, one) && one.mirror.end().seq >= retired.at(writer).end.seq) ||
+        (is_retired(writer, one) && one.mirror.declared().seq >= retired.at(writer).end.seq) ||
         is_cut(writer, one);
     if (slot && one.log.share_behind && !enough && is_of_another_process(*slot, *one.log.head)) {
         return look_for_fork(
@@ -146,10 +150,24 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
         return ok();
     }
     auto pulled = one.mirror.pull(target(writer, one), round_bytes);
-    if (!pulled && pulled.error().code == Code::conflict && slot) {
-        return look_for_fork(writer, one, *slot, pulled.error());
-    }
-    return pulled;
+    const bool contradicted =
+        !pulled && (pulled.error().code == Code::conflict ||
+                    (pulled.error().code == Code::corrupt && shows_another_past(writer, one)));
+    return contradicted && slot ? look_for_fork(writer, one, *slot, pulled.error())
+                                : std::move(pulled);
+}
+
+/// Whether the share shows other bytes just before the end of the mirror than it once did.
+bool Puller::State::shows_another_past(const WriterId& writer, const Remote& one) const {
+    constexpr std::uint64_t looked_at = 4096;
+    const auto& end = one.mirror.declared();
+    const auto name = eventlog::segment_name(segment_of(end));
+    const Offset from(end.end.v - std::min(end.end.v, looked_at));
+    const auto theirs = share.get(writer, name, from, end.end.v - from.v);
+    auto file = env.files.open(one.mirror.directory() + "/" + name, env::OpenMode::read);
+    Bytes ours(end.end.v - from.v);
+    const auto have = file ? (*file)->read_at(from, ours) : Result<std::size_t>(file.error());
+    return theirs && have && *have == ours.size() && *theirs != ours;
 }
 
 /// Whether the mirror has reached a cut, behind which HEAD is.
@@ -157,8 +175,8 @@ bool Puller::State::is_cut(const WriterId& writer, const Remote& one) const {
     const auto& cuts = options.forks.of(writer);
     return one.log.head && one.mirror.loaded() &&
            !cuts.admits(one.log.head->incarnation, one.log.head->last_seq) &&
-           !cuts.admits(std::max(one.log.head->incarnation, one.mirror.end().incarnation),
-                        one.mirror.end().seq.next());
+           !cuts.admits(std::max(one.log.head->incarnation, one.mirror.declared().incarnation),
+                        one.mirror.declared().seq.next());
 }
 
 /// What the share shows is another history than the mirror. Where they part is known when that has
@@ -169,7 +187,7 @@ Status Puller::State::look_for_fork(const WriterId& writer, Remote& one,
         one.other = std::make_unique<OtherSide>(env, share, options, writer);
     }
     const auto place =
-        one.other->compare(slot, one.mirror.directory(), one.mirror.end(), round_bytes);
+        one.other->compare(slot, one.mirror.directory(), one.mirror.declared(), round_bytes);
     if (!place) {
         return place.error().code == Code::unavailable ? place.error() : conflict;
     }
@@ -210,7 +228,7 @@ void Puller::State::visit(const WriterId& writer, Remote& one) {
         share_for_orphan(writer, one);
     }
     one.log.retired = is_retired(writer, one);
-    one.log.mirrored = one.mirror.end();
+    one.log.mirrored = one.mirror.declared();
     one.log.caught_up = result && one.log.head && one.mirror.reached(*one.log.head);
     one.log.error = result ? std::string() : result.error().message;
     tell(writer, one, result);
@@ -236,8 +254,10 @@ LogScrub& Puller::State::scrub_of(const WriterId& writer, Remote& one) {
 
 /// Reads the mirror whole, up to what it had reached, and repairs what does not verify.
 Status Puller::State::mend(const WriterId& writer, Remote& one) {
-    auto limit = one.mirror.loaded() ? one.mirror.end() : eventlog::LogPosition{};
-    if (!one.mirror.loaded()) {
+    auto limit = one.mirror.declared();
+    if (one.mirror.loaded()) {
+        TRY(one.mirror.drop_undeclared());
+    } else {
         const auto known = one.mirror.stored_slot();
         TRY_ASSIGN(const auto slot,
                    known ? Result<std::optional<eventlog::HeadSlot>>(known) : share.head(writer));
@@ -292,9 +312,10 @@ void Puller::State::scrub_one() {
     }
     auto& [writer, one] = *found;
     scrubbed = writer;
-    const bool whole = one.mirror.loaded() && !one.doubted;
+    // Not while more is on its way: a repair replaces the file.
+    const bool whole = one.mirror.loaded() && !one.doubted && one.mirror.at_rest();
     const auto ended =
-        whole ? scrub_of(writer, one).step(one.mirror.end(), options.scrub_bytes, notices)
+        whole ? scrub_of(writer, one).step(one.mirror.declared(), options.scrub_bytes, notices)
               : Result<bool>(true);
     if (!ended) {
         env.telemetry.log(env::Level::warning, "mirror", ended.error().message);
@@ -322,8 +343,11 @@ void Puller::State::tell(const WriterId& writer, Remote& one, const Status& resu
     notices.push_back({kind, writer.v, error.message});
 }
 
-Puller::Puller(env::Env env, share::LogShare& share, MirrorOptions options)
-    : state_(std::make_shared<State>(env, share, std::move(options))) {}
+Puller::Puller(env::Env env, share::LogShare& share, MirrorOptions options,
+               std::map<WriterId, Retired> retired)
+    : state_(std::make_shared<State>(env, share, std::move(options))) {
+    state_->retired = std::move(retired);
+}
 
 Result<std::map<WriterId, RemoteLog>> Puller::round() {
     TRY(state_->find_writers());

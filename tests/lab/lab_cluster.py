@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests" / "process"))
 from cluster import Cluster  # noqa: E402  (machines set the path of it)
 from kill_test import check_runs  # noqa: E402  (the path is set just above)
 
-__all__ = ["Failure", "LabCase", "LabCluster", "NODES", "main", "wait_for"]
+__all__ = ["BINARIES", "Failure", "LONG", "LabCase", "LabCluster", "NODES", "main", "wait_for"]
 
 NODES = ("nova", "mira", "orin")
 BINARIES = pathlib.Path(os.environ.get("REEVE_BIN_DIR", ROOT / "build" / "release" / "bin"))
@@ -114,6 +114,14 @@ class LabCluster(Cluster):
         node, _ = writer.split(".")
         self.lab[node].check(f"kill -{int(how)} {self.daemons[writer]}")
 
+    def stop(self):
+        """All daemons and supervisors have ended, and nobody uses the share."""
+        for writer in self.daemons:
+            self.kill(writer, signal.SIGTERM)
+        for machine in self.lab.nodes():
+            machine.check("for _ in $(seq 300); do pidof reeve-worker reeve-coordinator || break; sleep 0.1; done; "
+                          "pkill -x reeve-exec || true", timeout=60)
+
     def close(self):
         """Its machines end with the lab."""
 
@@ -126,12 +134,23 @@ class LabCluster(Cluster):
 
     def verify_all(self):
         found = {}
-        for writer, state in self.writers():
-            node, _ = writer.split(".")
-            command = f"REEVE_CONFIG={self.config(node)} {self.binaries}/reeve-replay verify --against {state} --json"
-            document = json.loads(self.lab[node].check(command, timeout=120))
+        command = f"REEVE_CONFIG={self.config(None)} {self.binaries}/reeve-replay verify --json --against"
+        for writer, printed in self._at_each(lambda state: f"{command} {state}").items():
+            document = json.loads(printed)
             found[writer] = (document["writers"][0]["cut_name"], document["writers"][0]["digest"])
         return found
+
+    def _at_each(self, script):
+        """What it prints where each writer lives, given its state directory; on all nodes at once."""
+        begun = {}
+        for writer, state in self.writers():
+            machine = self.lab[writer.split(".")[0]]
+            begun[writer] = (machine, machine.begin(script(state)))
+        done = {writer: machine.finish(number, 120) for writer, (machine, number) in begun.items()}
+        for writer, one in done.items():
+            if one.returncode != 0:
+                raise Failure(f"{writer}: {one.stdout}{one.stderr}")
+        return {writer: one.stdout for writer, one in done.items()}
 
     # -- jobs, and what must be true of them ------------------------------------------------------------
 
@@ -183,8 +202,7 @@ class LabCluster(Cluster):
         self.wait_equal_cuts()
         totals = check_runs(self.runs(self.lab.directory / "out"), self.jobs(self.nodes[0]))
         self.lab.nas.check(f"python3 {LOG_READER} {EXPORT}/reeve/log >/dev/null")
-        for writer, state in self.writers():
-            self.lab[writer.split(".")[0]].check(f"python3 {LOG_READER} {state}/log >/dev/null")
+        self._at_each(lambda state: f"python3 {LOG_READER} {state}/log >/dev/null")
         return dict(totals)
 
 
@@ -193,6 +211,7 @@ class LabCase(unittest.TestCase):
 
     version = "4.1"
     options = "hard"
+    with_cluster = True
 
     @classmethod
     def setUpClass(cls):
@@ -203,14 +222,13 @@ class LabCase(unittest.TestCase):
         cls.addClassCleanup(cls._clean)
         try:
             cls.lab.boot()
-            booted = time.monotonic()
-            cls.cluster = LabCluster(cls.lab)
-            cls.cluster.start_all()
+            cls.report("boot", f"NAS and {len(NODES)} nodes up, share mounted, in {time.monotonic() - begun:.1f} s")
+            if cls.with_cluster:
+                cls.cluster = LabCluster(cls.lab)
+                cls.cluster.start_all()
         except Exception:
             cls.failed = True
             raise
-        cls.report("boot", f"NAS and {len(NODES)} nodes up, share mounted: {booted - begun:.1f} s; "
-                           f"cluster serving {time.monotonic() - booted:.1f} s later")
 
     @classmethod
     def _clean(cls):
@@ -232,10 +250,10 @@ class LabCase(unittest.TestCase):
     @classmethod
     def report(cls, what, outcome):
         """A row of the report of tools/lab."""
-        print(f"NFS {cls.version}, {what}: {outcome}", flush=True)
+        print(f"NFS {cls.lab.version}, {what}: {outcome}", flush=True)
         if "REEVE_LAB_REPORT" in os.environ:
             with open(os.environ["REEVE_LAB_REPORT"], "a", encoding="utf-8") as report:
-                report.write(json.dumps({"version": cls.version, "what": what, "outcome": outcome}) + "\n")
+                report.write(json.dumps({"version": cls.lab.version, "what": what, "outcome": outcome}) + "\n")
 
 
 def main():
