@@ -137,7 +137,7 @@ struct World {
     /// Somebody says it: in a log of its own, or in one that is itself cut before that.
     void report(const events::ForkSeen& fact) {
         if (random.coin()) {
-            const auto& by = watchers[random.number(watchers.size())];
+            const auto& by = watchers[random.number(3)];
             add(clean[by], by, 1, 0, {fact});
             return;
         }
