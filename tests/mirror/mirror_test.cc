@@ -170,7 +170,7 @@ TEST_F(Mirror, AForkIsToldWithItsPlaceAndTheLogGoesOnWhereItIsDecided) {  // I5,
     EXPECT_EQ(cut.error, "");
     EXPECT_EQ(cut.mirrored, common);
 
-    const auto key = test_key(operator_fill);
+    const auto key = testing_support::test_key(testing_support::operator_fill);
     events::ForkResolved decision;
     decision.writer = nova;
     decision.cluster = cluster_id(7);
