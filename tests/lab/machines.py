@@ -256,6 +256,12 @@ class Lab:
         for machine in self.machines.values():
             machine.wait_up()
 
+    def describe(self):
+        """Kernel and mount, as a node has them."""
+        found = self.nodes()[0].check("uname -r; /usr/sbin/mount.nfs -V; grep ' /share ' /proc/mounts")
+        kernel, programs, mount = found.strip().splitlines()
+        return f"Linux {kernel}, {programs.removeprefix('mount.nfs: ').strip('()')}, mounted {mount.split()[3]}"
+
     def mount(self, version):
         """The share by another version of NFS; nobody may be using it. A node that boots later mounts it so too."""
         self.version = version
