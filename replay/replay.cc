@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "eventlog/archive.h"
 #include "eventlog/recovery.h"
 #include "projection/kv/lmdb_store.h"
 #include "projection/kv/map_store.h"
@@ -98,12 +99,10 @@ eventlog::LogPosition end_of(const events::WriterRetired& word) {
 std::uint64_t newest_serial(env::FileSystem& files, const LogDirectory& log,
                             const eventlog::Trust& trust) {
     std::uint64_t out = 0;
-    const auto entries = files.list(log.path);
-    for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
-        if (const auto id = eventlog::parse_segment_name(entry.name)) {
-            const auto header = eventlog::read_header(files, log.path, *id, trust, log.writer);
-            out = header ? std::max(out, header->certificate.serial) : out;
-        }
+    const auto segments = eventlog::list_segments(files, log.path);
+    for (const auto& id : segments ? *segments : std::vector<eventlog::SegmentId>{}) {
+        const auto header = eventlog::read_header(files, log.path, id, trust, log.writer);
+        out = header ? std::max(out, header->certificate.serial) : out;
     }
     return out;
 }

@@ -17,6 +17,7 @@ namespace {
 /// So much of one log a round at most: the HEADs of the others are to be seen meanwhile.
 constexpr std::uint64_t round_bytes = 64 << 20;
 constexpr std::uint64_t mend_bytes = 1 << 20;
+constexpr std::size_t most_unreadable = 64;  // logs that are not known here
 
 /// Of two that claim one incarnation.
 bool is_of_another_process(const eventlog::HeadSlot& a, const eventlog::HeadSlot& b) {
@@ -49,6 +50,7 @@ struct Puller::State {
         : env(environment), share(log_share), options(std::move(with)) {}
 
     Status find_writers();
+    Status find_known(const std::vector<WriterId>& shared, std::set<WriterId>& found);
     Remote& remote(const WriterId& writer);
     void visit(const WriterId& writer, Remote& remote);
     Status read(const WriterId& writer, Remote& remote);
@@ -87,13 +89,36 @@ Puller::State::Remote& Puller::State::remote(const WriterId& writer) {
         .first->second;
 }
 
+/// Whoever can write to the share can make directories there: only one whose HEAD an operator's
+/// certificate vouches for is a writer. What is none leaves nothing behind here. One that cannot be
+/// read counts, for it may be one.
+Status Puller::State::find_known(const std::vector<WriterId>& shared, std::set<WriterId>& found) {
+    std::size_t unreadable = 0;
+    for (const auto& writer : shared) {
+        if (writer == options.self || remotes.contains(writer)) {
+            continue;
+        }
+        const auto slot = share.head(writer);
+        if (!slot && ++unreadable > most_unreadable) {
+            return Error{Code::unavailable, "the share: more than " +
+                                                std::to_string(most_unreadable) +
+                                                " logs cannot be read: " + slot.error().message};
+        }
+        if (!slot || *slot) {
+            found.insert(writer);
+        }
+    }
+    return ok();
+}
+
 /// Those on the share, and those whose mirrors lie here although the share has lost them.
 Status Puller::State::find_writers() {
     auto shared = share.writers();
     if (!shared) {
         return Error{Code::unavailable, "the share is away: " + shared.error().message};
     }
-    std::set<WriterId> found(shared->begin(), shared->end());
+    std::set<WriterId> found;
+    TRY(find_known(*shared, found));
     if (!local_known) {
         const auto entries = env.files.list(options.log_root);
         if (!entries && entries.error().code != Code::not_found) {
@@ -161,13 +186,12 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
 bool Puller::State::shows_another_past(const WriterId& writer, const Remote& one) const {
     constexpr std::uint64_t looked_at = 4096;
     const auto& end = one.mirror.declared();
-    const auto name = eventlog::segment_name(segment_of(end));
+    const auto id = segment_of(end);
     const Offset from(end.end.v - std::min(end.end.v, looked_at));
-    const auto theirs = share.get(writer, name, from, end.end.v - from.v);
-    auto file = env.files.open(one.mirror.directory() + "/" + name, env::OpenMode::read);
-    Bytes ours(end.end.v - from.v);
-    const auto have = file ? (*file)->read_at(from, ours) : Result<std::size_t>(file.error());
-    return theirs && have && *have == ours.size() && *theirs != ours;
+    const auto size = static_cast<std::size_t>(end.end.v - from.v);
+    const auto theirs = share.get(writer, file_name(id), from, size);
+    const auto ours = read_segment(env.files, one.mirror.directory(), id, from, size);
+    return theirs && ours && ours->size() == size && *theirs != *ours;
 }
 
 /// Whether the mirror has reached a cut, behind which HEAD is.
