@@ -90,7 +90,7 @@ class Machine:
         self.write_settings(settings)
         with open(self.disk, "wb") as disk:
             disk.truncate(disk_mb << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", str(self.disk)], check=True)
+        subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", str(self.disk)], check=True)
 
     def write_settings(self, settings):
         all_of_them = {"NAME": self.name, "ADDRESS": self.address, "TOOLS": TOOLS,
@@ -118,6 +118,7 @@ class Machine:
                                              pass_fds=[its.fileno()], env=environment(), start_new_session=True,
                                              preexec_fn=die_with_us)
         its.close()
+        self._lab.wires.belongs(self._process.pid)
         self._line, self._words = ours, b""
         self._begun = time.monotonic()
 
@@ -137,6 +138,7 @@ class Machine:
             except ProcessLookupError:
                 pass
         self._process.wait()
+        self._lab.wires.is_gone(self._process.pid)
         self._line.close()
         self._process = self._line = None
 
@@ -255,6 +257,12 @@ class Lab:
             machine.boot()
         for machine in self.machines.values():
             machine.wait_up()
+
+    def describe(self):
+        """Kernel and mount, as a node has them."""
+        found = self.nodes()[0].check("uname -r; /usr/sbin/mount.nfs -V; grep ' /share ' /proc/mounts")
+        kernel, programs, mount = found.strip().splitlines()
+        return f"Linux {kernel}, {programs.removeprefix('mount.nfs: ').strip('()')}, mounted {mount.split()[3]}"
 
     def mount(self, version):
         """The share by another version of NFS; nobody may be using it. A node that boots later mounts it so too."""

@@ -22,7 +22,7 @@ class NasOverNfs4(LabCase):
         return time.monotonic() - begun
 
     def test_a_crash_in_mid_append(self):
-        self.submit_everywhere(20)
+        self.submit_everywhere(12)
         self.wait_grown()
         self.lab.nas.crash()
         begun = time.monotonic()
@@ -54,10 +54,10 @@ class NasOverNfs4(LabCase):
 
     def test_the_disk_is_put_back(self):
         """To the bytes of an earlier moment: inodes, generations and change attributes too."""
-        self.submit_everywhere(10)
+        self.submit_everywhere(6)
         self.cluster.wait_ended("nova")
         self.lab.nas.keep_disk()
-        self.submit_everywhere(10)
+        self.submit_everywhere(6)
         self.cluster.wait_ended("nova")
         self.cluster.wait_equal_cuts()
         self.lab.nas.crash()
@@ -69,7 +69,7 @@ class NasOverNfs4(LabCase):
             wait_for(lambda node=node: "nas.rolled_back" in self.cluster.reeve(
                 "log", "show", "--writer", f"{node}.worker", node=node), 90, f"{node} has noticed")
         noticed = time.monotonic() - begun
-        self.submit_everywhere(10)
+        self.submit_everywhere(6)
         totals = self.cluster.check(180)
         self.assertEqual(totals, {"succeeded": self.cluster.submitted, "runs": self.cluster.submitted})
         self.report("NAS put back to an older state", f"every node noticed within {noticed:.1f} s of its return; "
