@@ -30,7 +30,8 @@ TOOLS = ROOT / "build" / "lab" / "tools"
 NAS = "nas"
 EXPORT = "/srv/export"
 GRACE_S = 10  # how long a restarted server waits for those who held something; also the lease
-BOOT_S = 60
+BOOT_S = 180
+COMMAND_S = 180  # on a busy machine the lab may stand still for long; only a failure takes all of it
 PR_SET_PDEATHSIG = 1
 
 Done = namedtuple("Done", "returncode stdout stderr")
@@ -179,17 +180,17 @@ class Machine:
         self._line.sendall(f"{number}\n".encode())
         return number
 
-    def finish(self, number, timeout=60):
+    def finish(self, number, timeout=COMMAND_S):
         status = self._answer(str(number), timeout)
         done = Done(status, self._text(f"{number}.out"), self._text(f"{number}.err"))
         for kind in ("in", "sh", "out", "err"):
             (self.home / f"{number}.{kind}").unlink()
         return done
 
-    def run(self, script, stdin=None, timeout=60):
+    def run(self, script, stdin=None, timeout=COMMAND_S):
         return self.finish(self.begin(script, stdin), timeout)
 
-    def check(self, script, stdin=None, timeout=60):
+    def check(self, script, stdin=None, timeout=COMMAND_S):
         """Like run, but a status other than 0 is a Failure; returns what it printed."""
         done = self.run(script, stdin, timeout)
         if done.returncode != 0:
