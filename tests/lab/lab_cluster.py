@@ -13,7 +13,7 @@ import tempfile
 import time
 import unittest
 
-from machines import COMMAND_S, EXPORT, ROOT, Failure, Lab, cannot_run, wait_for
+from machines import COMMAND_S, EXPORT, ROOT, Failure, Lab, cannot_run, memory, wait_for
 
 sys.path.insert(0, str(ROOT / "tests" / "process"))
 
@@ -221,7 +221,7 @@ class LabCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.failed = False
-        cls.directory = pathlib.Path(tempfile.mkdtemp(prefix="reeve-lab-"))
+        cls.directory = pathlib.Path(tempfile.mkdtemp(prefix="reeve-lab-", dir=memory()))
         begun = time.monotonic()
         cls.lab = Lab(cls.directory, NODES, cls.version, cls.options)
         cls.addClassCleanup(cls._clean)
@@ -243,6 +243,8 @@ class LabCase(unittest.TestCase):
                 machine.keep_logs()
         cls.lab.close()
         if cls.failed:
+            for machine in cls.lab.machines.values():
+                machine.drop_disk()  # of a failure only what was said is kept: the rest is memory
             print(f"files: {cls.directory}", file=sys.stderr)
         else:
             shutil.rmtree(cls.directory, ignore_errors=True)

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "tools" / "lib"))
 from cluster import Failure, wait_for  # noqa: E402  (the path is set just above)
 from wires import Wires, address_of  # noqa: E402
 
-__all__ = ["Done", "Failure", "Lab", "Machine", "ROOT", "cannot_run", "median", "percentile", "wait_for"]
+__all__ = ["Done", "Failure", "Lab", "Machine", "ROOT", "cannot_run", "memory", "percentile", "wait_for"]
 
 KERNEL = "linux.uml"
 MODULES = pathlib.Path("/usr/lib/uml/modules")
@@ -33,6 +33,7 @@ GRACE_S = 10  # how long a restarted server waits for those who held something; 
 BOOT_S = 180
 COMMAND_S = 180  # on a busy machine the lab may stand still for long; only a failure takes all of it
 PR_SET_PDEATHSIG = 1
+NEEDED = 3 << 30
 
 Done = namedtuple("Done", "returncode stdout stderr")
 
@@ -55,19 +56,19 @@ def cannot_run():
     return None
 
 
+def memory():
+    """Where the memory of machines and their disks lie: in memory too, so that no sync of theirs waits for the disk of
+    this machine."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free > NEEDED else "/tmp"
+
+
 def environment():
-    """The kernel keeps the memory of its machine in a file, which belongs into memory."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
-    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "TMPDIR": memory, "HOME": "/tmp"}
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "TMPDIR": memory(), "HOME": "/tmp"}
 
 
 def percentile(values, share):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
-def median(values):
-    return percentile(values, 0.5)
 
 
 class Machine:
@@ -150,6 +151,9 @@ class Machine:
                 self.run("cp /disk/*.log /lab/", timeout=10)
             except Failure:
                 pass  # it stands still or has died
+
+    def drop_disk(self):
+        self.disk.unlink()
 
     def pause(self):
         """It stands still, and its clock with it, as far as it can tell."""
