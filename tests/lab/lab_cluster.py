@@ -13,7 +13,7 @@ import tempfile
 import time
 import unittest
 
-from machines import EXPORT, ROOT, Failure, Lab, cannot_run, wait_for
+from machines import COMMAND_S, EXPORT, ROOT, Failure, Lab, cannot_run, memory, wait_for
 
 sys.path.insert(0, str(ROOT / "tests" / "process"))
 
@@ -98,14 +98,14 @@ class LabCluster(Cluster):
         if coordinator:
             self.start(self.nodes[0], "coord")
         for node in self.nodes:
-            self.wait_serving(node, 30)
+            self.wait_serving(node, 90)
 
     def start_again(self, node):
         """The daemons of a machine that has booted anew."""
         for writer in list(self.daemons):
             if writer.startswith(f"{node}."):
                 self.start(*writer.split("."))
-        self.wait_serving(node, 30)
+        self.wait_serving(node, 90)
 
     def alive(self, writer):
         node, _ = writer.split(".")
@@ -121,14 +121,14 @@ class LabCluster(Cluster):
             self.kill(writer, signal.SIGTERM)
         for machine in self.lab.nodes():
             machine.check("for _ in $(seq 300); do pidof reeve-worker reeve-coordinator || break; sleep 0.1; done; "
-                          "pkill -x reeve-exec || true", timeout=60)
+                          "pkill -x reeve-exec || true")
 
     def close(self):
         """Its machines end with the lab."""
 
     # -- the command ----------------------------------------------------------------------------------
 
-    def run(self, *words, node=None, stdin=None, timeout=60):
+    def run(self, *words, node=None, stdin=None, timeout=COMMAND_S):
         command = shlex.join([str(self.binaries / "reeve"), *map(str, words)])
         machine = self.lab[node or self.nodes[0]]
         return machine.run(f"REEVE_CONFIG={self.config(node)} {command}", stdin, timeout)
@@ -147,7 +147,7 @@ class LabCluster(Cluster):
         for writer, state in self.writers():
             machine = self.lab[writer.split(".")[0]]
             begun[writer] = (machine, machine.begin(script(state)))
-        done = {writer: machine.finish(number, 120) for writer, (machine, number) in begun.items()}
+        done = {writer: machine.finish(number) for writer, (machine, number) in begun.items()}
         for writer, one in done.items():
             if one.returncode != 0:
                 raise Failure(f"{writer}: {one.stdout}{one.stderr}")
@@ -165,7 +165,7 @@ class LabCluster(Cluster):
             return self.run("submit", "-f", "-", "--request-id", f"batch-{first}", stdin=lines,
                             node=node).returncode in (0, 3)
 
-        wait_for(taken, 60, f"{count} jobs are taken by {node}")
+        wait_for(taken, 120, f"{count} jobs are taken by {node}")
 
     def jobs(self, node, after_s=0.0):
         """As the node sees them; later, for whoever asks again and again: starting a program costs a machine much."""
@@ -173,7 +173,7 @@ class LabCluster(Cluster):
         done = self.lab[node].run(f"sleep {after_s}; {command}")
         return json.loads(done.stdout)["jobs"] if done.returncode == 0 else []
 
-    def wait_ended(self, node, seconds=120):
+    def wait_ended(self, node, seconds=180):
         seen = {}
 
         def ended():
@@ -198,11 +198,11 @@ class LabCluster(Cluster):
                     file.write(words + "\n")
         return directory
 
-    def check(self, seconds=120):
+    def check(self, seconds=180):
         """Every job ended, none ran twice, views are equal, logs are whole (I1, I2, I3, I5). Returns counts."""
         for node in self.nodes:
             self.wait_ended(node, seconds)
-        self.wait_equal_cuts()
+        self.wait_equal_cuts(120)
         totals = check_runs(self.runs(self.lab.directory / "out"), self.jobs(self.nodes[0]))
         self.lab.nas.check(f"python3 {LOG_READER} {EXPORT}/reeve/log >/dev/null")
         if LONG:
@@ -221,7 +221,7 @@ class LabCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.failed = False
-        cls.directory = pathlib.Path(tempfile.mkdtemp(prefix="reeve-lab-"))
+        cls.directory = pathlib.Path(tempfile.mkdtemp(prefix="reeve-lab-", dir=memory()))
         begun = time.monotonic()
         cls.lab = Lab(cls.directory, NODES, cls.version, cls.options)
         cls.addClassCleanup(cls._clean)
@@ -243,6 +243,8 @@ class LabCase(unittest.TestCase):
                 machine.keep_logs()
         cls.lab.close()
         if cls.failed:
+            for machine in cls.lab.machines.values():
+                machine.drop_disk()  # of a failure only what was said is kept: the rest is memory
             print(f"files: {cls.directory}", file=sys.stderr)
         else:
             shutil.rmtree(cls.directory, ignore_errors=True)

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "tools" / "lib"))
 from cluster import Failure, wait_for  # noqa: E402  (the path is set just above)
 from wires import Wires, address_of  # noqa: E402
 
-__all__ = ["Done", "Failure", "Lab", "Machine", "ROOT", "cannot_run", "median", "percentile", "wait_for"]
+__all__ = ["Done", "Failure", "Lab", "Machine", "ROOT", "cannot_run", "memory", "percentile", "wait_for"]
 
 KERNEL = "linux.uml"
 MODULES = pathlib.Path("/usr/lib/uml/modules")
@@ -30,8 +30,10 @@ TOOLS = ROOT / "build" / "lab" / "tools"
 NAS = "nas"
 EXPORT = "/srv/export"
 GRACE_S = 10  # how long a restarted server waits for those who held something; also the lease
-BOOT_S = 60
+BOOT_S = 180
+COMMAND_S = 180  # on a busy machine the lab may stand still for long; only a failure takes all of it
 PR_SET_PDEATHSIG = 1
+NEEDED = 3 << 30
 
 Done = namedtuple("Done", "returncode stdout stderr")
 
@@ -54,19 +56,19 @@ def cannot_run():
     return None
 
 
+def memory():
+    """Where the memory of machines and their disks lie: in memory too, so that no sync of theirs waits for the disk of
+    this machine."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free > NEEDED else "/tmp"
+
+
 def environment():
-    """The kernel keeps the memory of its machine in a file, which belongs into memory."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
-    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "TMPDIR": memory, "HOME": "/tmp"}
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "TMPDIR": memory(), "HOME": "/tmp"}
 
 
 def percentile(values, share):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
-def median(values):
-    return percentile(values, 0.5)
 
 
 class Machine:
@@ -150,6 +152,9 @@ class Machine:
             except Failure:
                 pass  # it stands still or has died
 
+    def drop_disk(self):
+        self.disk.unlink()
+
     def pause(self):
         """It stands still, and its clock with it, as far as it can tell."""
         os.kill(self._process.pid, signal.SIGSTOP)
@@ -179,17 +184,17 @@ class Machine:
         self._line.sendall(f"{number}\n".encode())
         return number
 
-    def finish(self, number, timeout=60):
+    def finish(self, number, timeout=COMMAND_S):
         status = self._answer(str(number), timeout)
         done = Done(status, self._text(f"{number}.out"), self._text(f"{number}.err"))
         for kind in ("in", "sh", "out", "err"):
             (self.home / f"{number}.{kind}").unlink()
         return done
 
-    def run(self, script, stdin=None, timeout=60):
+    def run(self, script, stdin=None, timeout=COMMAND_S):
         return self.finish(self.begin(script, stdin), timeout)
 
-    def check(self, script, stdin=None, timeout=60):
+    def check(self, script, stdin=None, timeout=COMMAND_S):
         """Like run, but a status other than 0 is a Failure; returns what it printed."""
         done = self.run(script, stdin, timeout)
         if done.returncode != 0:

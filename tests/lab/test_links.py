@@ -29,7 +29,7 @@ class Links(LabCase):
         mended = time.monotonic()
         for node in NODES:
             self.cluster.submit(4, node)
-        totals = self.cluster.check(180)
+        totals = self.cluster.check(300)
         self.assertGreater(totals.get("succeeded", 0), totals.get("lost", 0))
         self.report(what, f"for {mended - begun:.0f} s; all ended and views equal {time.monotonic() - mended:.1f} s "
                           f"later: {totals}")
