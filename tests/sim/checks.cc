@@ -65,6 +65,18 @@ bool at_rest(const projection::Snapshot& view, const JobRow& row, int depth = 0)
            });
 }
 
+/// Where nothing is mounted, nothing may be made (I8).
+std::string made_at_a_mount_point(Cluster& cluster) {
+    for (const auto& machine : cluster.machines()) {
+        const auto made = machine->node.mount_point.list("/nas");
+        if (!made || !made->empty()) {
+            return machine->node.name + " made " + (made ? made->front().name : "something") +
+                   " where the share was not mounted";
+        }
+    }
+    return "";
+}
+
 using Batches = std::vector<eventlog::Batch>;
 
 /// Everything is looked at over one moment of all views, and the logs as they lie on the disks of
@@ -89,6 +101,9 @@ public:
         nothing_declared_is_gone();
         outcomes_are_told();
         ends_agree();
+        if (const auto made = made_at_a_mount_point(cluster_); !made.empty()) {
+            truth_.violated("I8: " + made);
+        }
     }
 
 private:
@@ -432,6 +447,14 @@ void Watch::look() {
                 names.insert(name);
             }
         }
+    }
+}
+
+void Watch::rolled_back() {
+    auto& world = cluster_.world();
+    std::erase_if(names, [&](const std::string& name) { return !world.nas().info(name); });
+    for (auto& one : cluster_.truth().requests) {
+        one.given = false;
     }
 }
 

@@ -16,6 +16,9 @@ public:
     explicit Watch(Cluster& cluster) : cluster_(cluster) {}
     /// Takes no time. From a task of the stage.
     void look();
+    /// The share holds what it held before: what was claimed since then is gone, and what was
+    /// dropped since then, unless somebody has taken it into a log.
+    void rolled_back();
 
     /// Ends of logs that some view has folded (I7).
     std::map<WriterId, std::set<eventlog::LogPosition>> positions;

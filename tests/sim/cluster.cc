@@ -82,7 +82,7 @@ Status Cluster::found(env::Env& env) {
             disk.open(machine->file.key_file, env::OpenMode::create_new, world_.true_time());
         CHECK(file);
         const auto pem = key.to_pem();
-        disk.write(*file, 0, as_bytes(pem), 0, world_.true_time());
+        disk.write(*file, 0, as_bytes(pem), world_.true_time());
         TRY(share::put_certificate(
             env.files, root_,
             eventlog::issue({id_,

@@ -64,6 +64,7 @@ void shrink(std::uint64_t seed, std::vector<std::string> without) {
 
 int run(const Options& options) {
     int failed = 0;
+    Coverage coverage;
     for (auto seed = options.seed; seed < options.seed + options.seeds; ++seed) {
         const auto before = std::clock();
         RunOptions how;
@@ -73,6 +74,9 @@ int run(const Options& options) {
         const auto result = run_cluster(plan, how);
         const auto cpu = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
         show(result, seed, cpu);
+        for (const auto& [what, n] : result.coverage) {
+            coverage[what] += n;
+        }
         if (!result.violations.empty()) {
             ++failed;
             if (options.shrink) {
@@ -82,6 +86,11 @@ int run(const Options& options) {
                             static_cast<unsigned long long>(seed));
             }
         }
+    }
+    if (options.seeds > 1) {
+        std::printf("%d of %llu seeds violated something\n%s", failed,
+                    static_cast<unsigned long long>(options.seeds),
+                    coverage_table(coverage).c_str());
     }
     return failed == 0 ? 0 : 1;
 }

@@ -224,46 +224,4 @@ void undrain(Cluster& cluster, env::Env& desk) {
 
 void work(Cluster& cluster, const Plan& plan, env::Env& desk) { Desk(cluster, plan, desk).run(); }
 
-namespace {
-
-/// Events of one kind at random times, `per_hour` in the mean.
-std::vector<MonoTime> times_of(Random& random, MonoTime from, std::int64_t seconds_long,
-                               int per_hour) {
-    std::vector<MonoTime> out;
-    const auto n = per_hour == 0 ? 0 : (per_hour * seconds_long + 3599) / 3600;
-    for (std::int64_t i = 0; i < n; ++i) {
-        out.push_back(from + milliseconds(random.between(0, seconds_long * 1000)));
-    }
-    return out;
-}
-
-}  // namespace
-
-void trouble(Cluster& cluster, const Plan& plan) {
-    auto& world = cluster.world();
-    auto& random = world.random();
-    const auto from = world.scheduler().now();
-    std::vector<std::pair<MonoTime, int>> events;
-    const int rates[] = {plan.kills, plan.crashes, plan.stops, plan.supervisor_kills};
-    for (int kind = 0; kind < 4; ++kind) {
-        for (const auto at : times_of(random, from, plan.trouble_s, rates[kind])) {
-            events.emplace_back(at, kind);
-        }
-    }
-    std::sort(events.begin(), events.end());
-    for (const auto& [at, kind] : events) {
-        world.sleep(std::max(at - world.scheduler().now(), Duration(0)));
-        const auto daemons = cluster.daemons();
-        auto& daemon = *daemons[random.below(daemons.size())];
-        switch (kind) {
-            case 0: cluster.kill(daemon); break;
-            case 1: cluster.crash(*daemon.machine); break;
-            case 2: cluster.stop(daemon); break;
-            default: cluster.kill_supervisor(*daemon.machine); break;
-        }
-    }
-    const auto end = from + seconds(plan.trouble_s);
-    world.sleep(std::max(end - world.scheduler().now(), Duration(0)));
-}
-
 }  // namespace reeve::sim

@@ -1,7 +1,7 @@
 #pragma once
 
-// People: they submit, drop files, cancel and drain, from a machine of their own; and what goes
-// wrong around them. All by the seed.
+// People: they submit, drop files, cancel and drain, from a machine of their own. All by the
+// seed.
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -15,8 +15,6 @@ void work(Cluster& cluster, const Plan& plan, env::Env& desk);
 /// Drains nodes and takes that back; the last word is that none is drained.
 void drain(Cluster& cluster, const Plan& plan, env::Env& desk);
 void undrain(Cluster& cluster, env::Env& desk);
-/// Kills, crashes, stops; returns when the time of trouble is over. A task of the stage.
-void trouble(Cluster& cluster, const Plan& plan);
 
 /// The answer as JSON; discarded when there was none.
 nlohmann::json ask(Cluster& cluster, env::Env& desk, const std::string& node,
