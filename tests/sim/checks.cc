@@ -232,18 +232,10 @@ private:
 
     // ---- I2: a register an attempt
     void executions_are_single() {
-        std::map<AttemptId, std::vector<const Execution*>> by_attempt;
+        check_executions(cluster_);
         std::map<JobId, std::size_t> by_job;
         for (const auto& one : truth_.executions) {
-            by_attempt[one.attempt].push_back(&one);
             ++by_job[one.attempt.job];
-        }
-        for (const auto& [attempt, all] : by_attempt) {
-            if (all.size() > 1) {
-                truth_.violated("I2: " + attempt.text() + " was executed " +
-                                std::to_string(all.size()) + " times, first on " + all[0]->node +
-                                ", then on " + all[1]->node);
-            }
         }
         for (const auto& [job, times] : by_job) {
             const auto* known = row(job);
@@ -485,6 +477,20 @@ std::string unrest(Cluster& cluster) {
         return why.empty();
     });
     return why;
+}
+
+void check_executions(Cluster& cluster) {
+    std::map<AttemptId, std::vector<const Execution*>> by_attempt;
+    for (const auto& one : cluster.truth().executions) {
+        by_attempt[one.attempt].push_back(&one);
+    }
+    for (const auto& [attempt, all] : by_attempt) {
+        if (all.size() > 1) {
+            cluster.truth().violated("I2: " + attempt.text() + " was executed " +
+                                     std::to_string(all.size()) + " times, first on " +
+                                     all[0]->node + ", then on " + all[1]->node);
+        }
+    }
 }
 
 void check_all(Cluster& cluster, const Watch& watch) { Checker(cluster, watch).run(); }

@@ -31,6 +31,8 @@ private:
 
 /// Why the cluster has not come to rest yet; empty when it has. Takes no time.
 std::string unrest(Cluster& cluster);
+/// No attempt ran twice: all that can be said of a cluster that does not come to rest.
+void check_executions(Cluster& cluster);
 /// Looks at everything; what does not hold is told to Truth. From a task of the stage.
 void check_all(Cluster& cluster, const Watch& watch);
 

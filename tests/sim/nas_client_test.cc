@@ -45,7 +45,7 @@ protected:
     Node* orion_ = nullptr;
 };
 
-void sleep(env::Env& env, Duration d) { env.tasks.sleep_until(env.clock.mono_now() + d); }
+void rest(env::Env& env, Duration d) { env.tasks.sleep_until(env.clock.mono_now() + d); }
 
 std::unique_ptr<env::File> opened(env::Env& env, const char* path, env::OpenMode mode) {
     auto file = env.files.open(path, mode);
@@ -120,13 +120,13 @@ TEST_F(SimNas, AReplacedNameMayOpenTheFileOfBeforeForSomeSeconds) {
     program(*nova_, [&](env::Env& env) {
         ASSERT_TRUE(env.files.replace_file("/nas/a", as_bytes("old"), true));
         EXPECT_EQ(as_text(*env.files.read_file("/nas/a", 10)), "old");
-        sleep(env, milliseconds(500));
+        rest(env, milliseconds(500));
         EXPECT_EQ(as_text(*env.files.read_file("/nas/a", 10)), "old");
-        sleep(env, seconds(3));
+        rest(env, seconds(3));
         EXPECT_EQ(as_text(*env.files.read_file("/nas/a", 10)), "new");
     });
     program(*orion_, [&](env::Env& env) {
-        sleep(env, milliseconds(300));
+        rest(env, milliseconds(300));
         ASSERT_TRUE(env.files.replace_file("/nas/a", as_bytes("new"), true));
         EXPECT_EQ(as_text(*env.files.read_file("/nas/a", 10)), "new");
     });
@@ -141,7 +141,7 @@ TEST_F(SimNas, AttributesAreThoseOfSomeSecondsAgoAlsoOfAFileThatIsGone) {
         ASSERT_TRUE(world_->nas().remove("/nas/a"));
         EXPECT_EQ(env.files.info("/nas/a")->size, 3U);
         EXPECT_FALSE(env.files.open("/nas/a", env::OpenMode::read));
-        sleep(env, seconds(4));
+        rest(env, seconds(4));
         EXPECT_FALSE(env.files.info("/nas/a"));
     });
     run();
@@ -153,18 +153,18 @@ TEST_F(SimNas, AnOpenFileSeemsToEndWhereItEndedAndThenHasZerosThere) {
         auto file = opened(env, "/nas/a", env::OpenMode::create);
         ASSERT_TRUE(file->write_at(Offset(0), as_bytes("abc")));
         ASSERT_TRUE(file->sync());
-        sleep(env, seconds(1));
+        rest(env, seconds(1));
         ASSERT_TRUE(file->write_at(Offset(3), as_bytes("def")));
         ASSERT_TRUE(file->sync());
     });
     program(*orion_, [&](env::Env& env) {
-        sleep(env, milliseconds(500));
+        rest(env, milliseconds(500));
         auto file = opened(env, "/nas/a", env::OpenMode::read);
         std::array<std::uint8_t, 10> bytes{};
-        sleep(env, seconds(1));
+        rest(env, seconds(1));
         EXPECT_EQ(*file->size(), 3U);
         EXPECT_EQ(*file->read_at(Offset(0), bytes), 3U);
-        sleep(env, seconds(3));
+        rest(env, seconds(3));
         EXPECT_EQ(*file->read_at(Offset(0), bytes), 6U);
         EXPECT_EQ(bytes[2], 'c');
         EXPECT_EQ(bytes[3], 0);  // the page was cached when the file ended there
@@ -182,7 +182,7 @@ TEST_F(SimNas, ARepeatedRequestHappensASecondTimeLater) {
         ASSERT_TRUE(env.files.remove_dir("/nas/d"));
         bool again = false;
         for (int i = 0; i < 100; ++i) {
-            sleep(env, milliseconds(500));
+            rest(env, milliseconds(500));
             again = again || world_->nas().info("/nas/d").has_value();
         }
         EXPECT_TRUE(again);
@@ -227,7 +227,7 @@ TEST_F(SimNas, AMissingMountIsAnEmptyDirectoryOfThatMachine) {
         world_->add_front(Storm::unmounted, nova_->client, seconds(10));
         EXPECT_EQ(env.files.list("/nas")->size(), 0U);
         EXPECT_TRUE(env.files.make_dirs("/nas/wrong"));  // it is writable
-        sleep(env, seconds(11));
+        rest(env, seconds(11));
         EXPECT_TRUE(env.files.info("/nas/reeve"));
         EXPECT_FALSE(env.files.info("/nas/wrong"));
         EXPECT_TRUE(nova_->mount_point.info("/nas/wrong"));
@@ -270,7 +270,7 @@ TEST_F(SimNas, AFullDiskTakesNothingThatGrows) {
                   Code::full);
         EXPECT_EQ(*env.files.free_bytes("/local/nova"), 0U);
         EXPECT_TRUE(env.files.make_dirs("/nas/d"));
-        sleep(env, seconds(1));
+        rest(env, seconds(1));
         EXPECT_TRUE(env.files.make_dirs("/local/nova/d"));
     });
     run();
@@ -306,9 +306,9 @@ TEST_F(SimNas, APausedProcessGoesOnInTheMiddleOfItsCall) {
     });
     program(*orion_, [&](env::Env& env) {
         world_->pause(process, seconds(10));
-        sleep(env, seconds(1));
+        rest(env, seconds(1));
         EXPECT_FALSE(world_->nas().info("/nas/d"));
-        sleep(env, seconds(9) + milliseconds(500));
+        rest(env, seconds(9) + milliseconds(500));
         EXPECT_TRUE(world_->nas().info("/nas/d"));
         world_->pause(*nova_, seconds(30));
     });
@@ -323,10 +323,10 @@ TEST_F(SimNas, AWallClockStepsDriftsAndStands) {
         nova_->wall.offset_ms = 3'600'000;
         EXPECT_NEAR(static_cast<double>(off()), 3'600'000, 1);
         nova_->wall = {.drift_ppm = 10'000, .since = scheduler_->now()};
-        sleep(env, seconds(100));
+        rest(env, seconds(100));
         EXPECT_NEAR(static_cast<double>(off()), 1000, 2);
         nova_->wall = {.stands_at = world_->true_time()};
-        sleep(env, seconds(5));
+        rest(env, seconds(5));
         EXPECT_NEAR(static_cast<double>(off()), -5000, 2);
     });
     run();

@@ -62,7 +62,8 @@ private:
         world_.restart_nas(down);
     }
 
-    void take_snapshot() { snapshot_ = world_.nas().state(); }
+    /// Nobody takes a snapshot of an empty directory for one of the share.
+    void take_snapshot() { snapshot_ = world_.nas_is_empty() ? saved_ : world_.nas().state(); }
 
     void roll_back() {
         tell("the share is put back to an older snapshot");
