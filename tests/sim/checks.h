@@ -19,6 +19,9 @@ public:
     /// The share holds what it held before: what was claimed since then is gone, and what was
     /// dropped since then, unless somebody has taken it into a log.
     void rolled_back();
+    /// The disk of a machine is about to go: what no other view holds of its logs may go with it
+    /// (the gap of I1).
+    void disk_goes(const Machine& machine);
 
     /// Ends of logs that some view has folded (I7).
     std::map<WriterId, std::set<eventlog::LogPosition>> positions;

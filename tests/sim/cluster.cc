@@ -294,6 +294,8 @@ void remove_below(Disk& disk, const std::string& path) {
 void Cluster::lose_disk(Machine& machine) {
     crash(machine);
     truth_.tell("the disk of " + machine.node.name + " is replaced by an empty one");
+    world_.count("disk lost");
+    machine.exec.disk_lost();
     remove_below(machine.node.disk, machine.file.state);
     machine.node.disk.settle();
 }

@@ -304,6 +304,7 @@ std::shared_ptr<const DiskState> Disk::state() const {
 
 void Disk::put_back(const DiskState& state) {
     state_ = state;
+    last_inode_ = std::max(last_inode_, state_.inodes.rbegin()->first);
     ++epoch_;
 }
 

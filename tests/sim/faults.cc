@@ -55,6 +55,7 @@ const std::vector<FaultRow>& fault_rows() {
         {"supervisor killed", "supervisor-kills"},
         {"supervisor stalls", "exec-stalls"},
         {"crash", "crashes"},
+        {"disk lost", "lost-disks"},
         {"process paused", "pauses"},
         {"machine paused", "pauses"},
         {"datagram lost", "bells"},

@@ -68,11 +68,14 @@ private:
         }
         auto& people =
             world_.start(desk_, "people", [this](env::Env& env) { work(cluster_, plan_, env); });
+        auto& reader =
+            world_.start(desk_, "reader", [this](env::Env& env) { read(cluster_, plan_, env); });
         auto& drainer =
             world_.start(desk_, "drain", [this](env::Env& env) { drain(cluster_, plan_, env); });
         trouble(cluster_, plan_, watch_);
         world_.wait_ended(people);
         world_.wait_ended(drainer);
+        world_.wait_ended(reader);
         auto& tidier =
             world_.start(desk_, "undrain", [this](env::Env& env) { undrain(cluster_, env); });
         world_.set_faults(Faults::none());
@@ -153,6 +156,7 @@ Plan Plan::of(std::uint64_t seed) {
     out.clocks = rarely(40);
     out.rollbacks = rarely(1);
     out.losses = rarely(1);
+    out.lost_disks = rarely(1);
     return out;
 }
 
@@ -192,6 +196,7 @@ const std::map<std::string, void (*)(Plan&)>& switches() {
         {"unmounts", [](Plan& p) { p.unmounts = 0; }},
         {"rollbacks", [](Plan& p) { p.rollbacks = 0; }},
         {"losses", [](Plan& p) { p.losses = 0; }},
+        {"lost-disks", [](Plan& p) { p.lost_disks = 0; }},
         {"half-the-jobs", [](Plan& p) { p.jobs /= 2; }},
     };
     return off;
@@ -235,6 +240,7 @@ std::string Plan::text() const {
     add("clocks", clocks);
     add("rollbacks", rollbacks);
     add("losses", losses);
+    add("lost disks", lost_disks);
     add("drains", drains);
     add("cancels %", cancels_percent);
     add("bad %", bad_percent);

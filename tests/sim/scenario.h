@@ -35,6 +35,7 @@ struct Plan {
     // In the whole run, at most one of each.
     int rollbacks = 0;
     int losses = 0;
+    int lost_disks = 0;
     int cancels_percent = 0;
     int bad_percent = 0;
     int incoming_percent = 0;

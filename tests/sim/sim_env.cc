@@ -289,7 +289,8 @@ Status Process::call_local(const Call& call, const std::function<Status()>& effe
 
 Status Process::reply(const Call& call, const std::function<Status()>& effect, Fate fate) {
     auto result = effect();
-    if (call.changes && result && world_.random().chance(world_.faults().repeat_permille)) {
+    if (call.changes && !call.once && result &&
+        world_.random().chance(world_.faults().repeat_permille)) {
         world_.count("request repeated");
         leave_behind(call, effect);
     }

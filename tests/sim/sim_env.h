@@ -147,6 +147,7 @@ public:
         bool changes = false;      // may still be carried out after the death of the caller
         bool may_be_late = false;  // may be carried out after an io error was reported
         bool grows = false;        // needs room
+        bool once = false;         // never carried out twice: the server knows its opens
         std::optional<Code> lie = std::nullopt;  // what the second answer says after a lost reply
         std::int64_t most_local_ns = 100'000;
     };

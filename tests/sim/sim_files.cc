@@ -254,6 +254,7 @@ Result<std::unique_ptr<NasFile>> SimFileSystem::open_nas(const Where& at, env::O
                                      .nas = true,
                                      .changes = creates,
                                      .grows = creates,
+                                     .once = true,
                                      .lie = lie},
                                     effect);
     if (!done) {

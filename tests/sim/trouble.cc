@@ -55,6 +55,12 @@ private:
         }
     }
 
+    void lose_disk() {
+        auto& machine = *some_daemon().machine;
+        watch_.disk_goes(machine);
+        cluster_.lose_disk(machine);
+    }
+
     // ---- the share
     void restart_nas() {
         const auto down = milliseconds(random_.between(1'000, 60'000));
@@ -216,6 +222,9 @@ private:
             const auto at = moment(begin_);
             out.push_back({at, [](Trouble& t) { t.take_snapshot(); }});
             out.push_back({moment(at), [](Trouble& t) { t.roll_back(); }});
+        }
+        if (plan_.lost_disks != 0) {
+            out.push_back({moment(begin_), [](Trouble& t) { t.lose_disk(); }});
         }
         if (plan_.losses != 0) {
             const auto at = moment(begin_);

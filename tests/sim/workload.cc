@@ -121,11 +121,15 @@ private:
                         {"documents", json::array({one.document})},
                         {"request_id", "desk " + one.name}};
         for (int tries = 0; tries < most_tries; ++tries) {
+            const auto asked = cluster_.world().scheduler().now();
             const auto answer = ask(cluster_, env_, one.node, body);
             if (!answer.is_discarded() && answer.value("ok", false)) {
                 const auto job = JobId::parse(answer["jobs"][0]["job"].get<std::string>());
                 CHECK(job);
                 cluster_.truth().requests[index].job = *job;
+                const auto& lost = cluster_.truth().disk_lost;
+                cluster_.truth().requests[index].excused =
+                    lost.contains(one.node) && lost.at(one.node) >= asked;
                 cluster_.truth().tell(one.node + " accepted " + one.name + " as " + job->text() +
                                       ": " + one.document);
                 return;
@@ -211,6 +215,23 @@ void drain(Cluster& cluster, const Plan& plan, env::Env& desk) {
         const auto machines = cluster.workers();
         set_drain(cluster, desk, machines[random.below(machines.size())]->node.name,
                   random.below(3) == 0 ? "off" : "on");
+    }
+}
+
+void read(Cluster& cluster, const Plan& plan, env::Env& desk) {
+    auto& world = cluster.world();
+    const auto until = world.scheduler().now() + seconds(plan.trouble_s);
+    while (world.scheduler().now() < until) {
+        for (auto* daemon : cluster.daemons()) {
+            const auto path = cluster.root() + "/status/" + daemon->writer.v + ".json";
+            const auto bytes = desk.files.read_file(path, 1 << 20);
+            // It is replaced whole but not synced: a server that restarts may leave a part of it.
+            if (bytes && plan.nas_restarts == 0 && !json::accept(as_text(*bytes))) {
+                cluster.truth().violated("rendering: " + path + " is no whole document");
+            }
+            desk.tasks.sleep_until(desk.clock.mono_now() +
+                                   milliseconds(world.random().between(100, 1'000)));
+        }
     }
 }
 

@@ -12,6 +12,8 @@ namespace reeve::sim {
 /// Asks for everything in the plan, within its time of trouble; returns when each has an answer or
 /// was given up. A task of the machine "desk".
 void work(Cluster& cluster, const Plan& plan, env::Env& desk);
+/// Reads what the writers show of themselves on the share, again and again: it is always whole.
+void read(Cluster& cluster, const Plan& plan, env::Env& desk);
 /// Drains nodes and takes that back; the last word is that none is drained.
 void drain(Cluster& cluster, const Plan& plan, env::Env& desk);
 void undrain(Cluster& cluster, env::Env& desk);
