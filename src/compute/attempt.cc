@@ -5,6 +5,10 @@
 namespace reeve::compute {
 namespace {
 
+/// Of each stream, what travels in the log and in every mirror of it: a job costs at most 4 KiB of
+/// log, and its events without output some 1.4 KiB.
+constexpr std::uint64_t inline_output_bytes = 1024;
+
 events::Outcome outcome_of(const env::ExecOutcome& outcome) {
     switch (outcome.end) {
         case env::ExecEnd::exited:
@@ -57,6 +61,7 @@ env::ExecPlan make_plan(const AttemptId& attempt, const queue::JobSpec& spec,
     plan.stdin_text = spec.stdin_text;
     plan.timeout_ms = spec.timeout_s * 1000;
     plan.grace_ms = spec.grace_s * 1000;
+    plan.inline_limit_bytes = inline_output_bytes;
     plan.output_cap_bytes = defaults.output_cap_bytes;
     return plan;
 }

@@ -32,7 +32,8 @@ public:
     /// write_at and sync fail for good, because the kernel may have dropped the dirty pages.
     virtual Status sync() = 0;
     virtual Result<std::uint64_t> size() = 0;
-    /// Extends with zeros or cuts. Only ever used by the owner on a local live segment (I7).
+    /// Extends with zeros or cuts. Used by the owner on a local live segment, and in a mirror on
+    /// what nobody has signed for (I7).
     virtual Status resize(std::uint64_t bytes) = 0;
 };
 

@@ -75,7 +75,7 @@ private:
 
 /// What the puller knows of one writer's log after a round.
 struct RemoteLog {
-    eventlog::LogPosition mirrored;          // end of the local mirror, verified and synced
+    eventlog::LogPosition mirrored;          // end of the mirror: verified, synced, signed for
     std::optional<eventlog::HeadSlot> head;  // the last seen slot
     MonoTime head_changed;                   // when the observer last saw HEAD change
     MonoTime head_moved;                     // when it was last seen newer than before, here
@@ -95,7 +95,8 @@ struct Retired {
 /// Owned by the pull task.
 class Puller {
 public:
-    Puller(env::Env env, share::LogShare& share, MirrorOptions options);
+    Puller(env::Env env, share::LogShare& share, MirrorOptions options,
+           std::map<WriterId, Retired> retired = {});
     /// One round over all writers but the own: reads every HEAD by a fresh open, and pulls what is
     /// new for those that moved. A writer that fails does not stop the others. Returns the state of
     /// all. Code::unavailable when the share itself is away.

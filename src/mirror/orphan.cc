@@ -1,6 +1,7 @@
 #include "mirror/orphan.h"
 
 #include <algorithm>
+#include <map>
 
 #include "eventlog/format.h"
 #include "mirror/segments.h"
@@ -49,21 +50,48 @@ Status put_missing(const Piece& piece, std::uint64_t limit) {
     return ok();
 }
 
+/// How much of each segment is the log, up to `slot`: what the next header, or the slot, says; with
+/// the seal where there is one. What nothing continues is not shared.
+Result<std::map<std::string, std::uint64_t>> limits_up_to(env::FileSystem& files,
+                                                          const std::string& directory,
+                                                          const eventlog::HeadSlot& slot) {
+    std::map<std::string, std::uint64_t> out;
+    SegmentId id{slot.incarnation, slot.segment};
+    std::uint64_t limit = slot.durable_end.v;
+    for (;;) {
+        const auto path = directory + "/" + file_name(id);
+        auto file = files.open(path, env::OpenMode::read);
+        if (!file && file.error().code == Code::not_found && !out.empty()) {
+            return out;  // older than what is kept here
+        }
+        if (!file) {
+            return std::move(file).error();
+        }
+        out[file_name(id)] = limit;
+        Bytes page(header_bytes);
+        TRY_ASSIGN(const auto n, (*file)->read_at(Offset(0), page));
+        const auto header = eventlog::decode_header(ByteView(page).first(n));
+        if (!header) {
+            return Error(header.error()).with(path + " at offset 0");
+        }
+        if (header->previous.incarnation.v == 0) {
+            return out;
+        }
+        id = segment_of(header->previous);
+        const Continuation end{id, header->previous.end, header->previous.seq,
+                               header->previous.hash};
+        const auto with_seal = end_with_seal(files, directory + "/" + file_name(id), end);
+        limit = with_seal ? *with_seal : end.end.v;
+    }
+}
+
 }  // namespace
 
 Status share_for(env::Env env, share::LogShare& share, const std::string& directory,
                  const eventlog::HeadSlot& slot, const WriterId& pusher) {
-    const SegmentId last{slot.incarnation, slot.segment};
-    TRY_ASSIGN(const auto entries, env.files.list(directory));
-    for (const auto& entry : entries) {
-        const auto id = parse_file_name(entry.name);
-        if (!id || *id > last || entry.kind != env::FileKind::regular) {
-            continue;
-        }
-        // A mirror's earlier segment is as long as what was pulled of it, with its seal.
-        TRY_ASSIGN(const auto info, env.files.info(directory + "/" + entry.name));
-        const auto limit = *id == last ? slot.durable_end.v : info.size;
-        TRY(put_missing({env.files, share, directory, slot.writer, entry.name}, limit));
+    TRY_ASSIGN(const auto limits, limits_up_to(env.files, directory, slot));
+    for (const auto& [name, limit] : limits) {
+        TRY(put_missing({env.files, share, directory, slot.writer, name}, limit));
     }
     return share.declare_for(slot, pusher);
 }

@@ -103,10 +103,13 @@ Status Puller::State::find_writers() {
 
 Status Puller::State::read(const WriterId& writer, Remote& one) {
     if (!one.mirror.loaded()) {
-        auto loaded = one.mirror.load();
+        const auto removed = retired.find(writer);
+        const auto removed_at = removed == retired.end() ? std::optional<eventlog::LogPosition>()
+                                                         : std::optional(removed->second.end);
+        auto loaded = one.mirror.load(removed_at);
         if (!loaded && loaded.error().code == Code::corrupt) {
             TRY(mend(writer, one));
-            loaded = one.mirror.load();
+            loaded = one.mirror.load(removed_at);
         }
         TRY(std::move(loaded));
         one.log.head = one.mirror.stored_slot();
@@ -124,7 +127,7 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
         one.log.head_moved = one.log.head_changed;
     }
     const bool enough =
-        is_retired(writer, one) && one.mirror.end().seq >= retired.at(writer).end.seq;
+        is_retired(writer, one) && one.mirror.declared().seq >= retired.at(writer).end.seq;
     if (!one.log.head || enough || one.mirror.reached(*one.log.head)) {
         return ok();
     }
@@ -161,7 +164,7 @@ void Puller::State::visit(const WriterId& writer, Remote& one) {
         share_for_orphan(writer, one);
     }
     one.log.retired = is_retired(writer, one);
-    one.log.mirrored = one.mirror.end();
+    one.log.mirrored = one.mirror.declared();
     one.log.caught_up = result && one.log.head && one.mirror.reached(*one.log.head);
     one.log.error = result ? std::string() : result.error().message;
     tell(writer, one, result);
@@ -180,8 +183,10 @@ LogScrub& Puller::State::scrub_of(const WriterId& writer, Remote& one) {
 
 /// Reads the mirror whole, up to what it had reached, and repairs what does not verify.
 Status Puller::State::mend(const WriterId& writer, Remote& one) {
-    auto limit = one.mirror.loaded() ? one.mirror.end() : eventlog::LogPosition{};
-    if (!one.mirror.loaded()) {
+    auto limit = one.mirror.declared();
+    if (one.mirror.loaded()) {
+        TRY(one.mirror.drop_undeclared());
+    } else {
         const auto known = one.mirror.stored_slot();
         TRY_ASSIGN(const auto slot,
                    known ? Result<std::optional<eventlog::HeadSlot>>(known) : share.head(writer));
@@ -236,9 +241,10 @@ void Puller::State::scrub_one() {
     }
     auto& [writer, one] = *found;
     scrubbed = writer;
-    const bool whole = one.mirror.loaded() && !one.doubted;
+    // Not while more is on its way: a repair replaces the file.
+    const bool whole = one.mirror.loaded() && !one.doubted && one.mirror.at_rest();
     const auto ended =
-        whole ? scrub_of(writer, one).step(one.mirror.end(), options.scrub_bytes, notices)
+        whole ? scrub_of(writer, one).step(one.mirror.declared(), options.scrub_bytes, notices)
               : Result<bool>(true);
     if (!ended) {
         env.telemetry.log(env::Level::warning, "mirror", ended.error().message);
@@ -266,8 +272,11 @@ void Puller::State::tell(const WriterId& writer, Remote& one, const Status& resu
     notices.push_back({kind, writer.v, error.message});
 }
 
-Puller::Puller(env::Env env, share::LogShare& share, MirrorOptions options)
-    : state_(std::make_shared<State>(env, share, std::move(options))) {}
+Puller::Puller(env::Env env, share::LogShare& share, MirrorOptions options,
+               std::map<WriterId, Retired> retired)
+    : state_(std::make_shared<State>(env, share, std::move(options))) {
+    state_->retired = std::move(retired);
+}
 
 Result<std::map<WriterId, RemoteLog>> Puller::round() {
     TRY(state_->find_writers());

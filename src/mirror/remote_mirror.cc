@@ -11,11 +11,15 @@
 
 #include <algorithm>
 
+#include "mirror/kept.h"
+
 namespace reeve::mirror {
 namespace {
 
 constexpr std::uint64_t step_bytes = 4 << 20;  // more than the greatest batch
 constexpr int reads_before_corrupt = 3;
+constexpr int pulls_before_corrupt = 2;    // of batches that do not lead to what is signed
+constexpr milliseconds pull_again{5'000};  // then they are written here once more
 
 bool nothing(const eventlog::LogPosition& position) { return position.incarnation.v == 0; }
 
@@ -52,10 +56,19 @@ Error RemoteMirror::unsupported(const SegmentId& id, Offset at, const std::strin
     return out;
 }
 
-Status RemoteMirror::load() {
+Status RemoteMirror::load(const std::optional<eventlog::LogPosition>& removed_at) {
     TRY(env_.files.make_dirs(directory_));
-    TRY(read_stored_slot());
-    TRY_ASSIGN(end_, recovered_end(env_.files, directory_, options_.trust, writer_));
+    Kept kept;
+    if (keeps_slot_) {
+        TRY_ASSIGN(stored_, mirror::stored_slot(env_.files, directory_, options_.trust, writer_));
+        TRY_ASSIGN(kept,
+                   look_at_mirror(env_.files, directory_, options_.trust, writer_, removed_at));
+    } else {
+        TRY_ASSIGN(kept.end, recovered_end(env_.files, directory_, options_.trust, writer_));
+        kept.declared = kept.end;
+    }
+    end_ = kept.end;
+    declared_ = kept.declared;
     if (!nothing(end_)) {
         TRY_ASSIGN(const auto header, eventlog::read_header(env_.files, directory_, current(),
                                                             options_.trust, writer_));
@@ -64,11 +77,7 @@ Status RemoteMirror::load() {
     }
     // The slot was stored after the bytes were synced: what is missing below it was lost since. A
     // file that ends too early is pulled on; bytes that do not verify are damage.
-    const bool short_of_it = stored_ && !nothing(end_) &&
-                             (current() < SegmentId{stored_->incarnation, stored_->segment} ||
-                              (current() == SegmentId{stored_->incarnation, stored_->segment} &&
-                               end_.end < stored_->durable_end));
-    TRY_ASSIGN(const bool damaged, short_of_it ? bytes_behind_end() : Result<bool>(false));
+    TRY_ASSIGN(const bool damaged, kept.shortened ? bytes_behind_end() : Result<bool>(false));
     if (damaged) {
         return Error{Code::corrupt, directory_ + "/" + file_name(current()) + " at offset " +
                                         std::to_string(end_.end.v) +
@@ -76,27 +85,25 @@ Status RemoteMirror::load() {
                                         "slot, offset " +
                                         std::to_string(stored_->durable_end.v)};
     }
+    TRY(drop_undeclared());
     loaded_ = true;
     return ok();
 }
 
-/// The greatest of the slots here: which segment files are whole is not known yet.
-Status RemoteMirror::read_stored_slot() {
-    stored_.reset();
-    if (!keeps_slot_) {
+Status RemoteMirror::drop_undeclared() {
+    if (end_ == declared_) {
         return ok();
     }
-    TRY_ASSIGN(const auto entries, env_.files.list(directory_));
-    for (const auto& entry : entries) {
-        if (entry.kind != env::FileKind::regular || !entry.name.ends_with(".head")) {
-            continue;
-        }
-        const auto slot =
-            eventlog::read_head(env_.files, directory_ + "/" + entry.name, options_.trust);
-        const bool newer = slot && *slot && (*slot)->writer == writer_ &&
-                           (!stored_ || (*slot)->incarnation > stored_->incarnation);
-        stored_ = newer ? *slot : stored_;
-    }
+    CHECK(segment_of(end_) == segment_of(declared_));
+    env_.telemetry.log(env::Level::warning, "mirror",
+                       directory_ + "/" + file_name(current()) + ": " +
+                           std::to_string(end_.end.v - declared_.end.v) +
+                           " bytes that nobody has signed for are dropped");
+    TRY_ASSIGN(auto file,
+               env_.files.open(directory_ + "/" + file_name(current()), env::OpenMode::write));
+    TRY(file->resize(declared_.end.v));
+    TRY(file->sync());
+    end_ = declared_;
     return ok();
 }
 
@@ -113,22 +120,50 @@ Result<bool> RemoteMirror::bytes_behind_end() const {
     return std::any_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b != 0; });
 }
 
-bool RemoteMirror::reached(const eventlog::HeadSlot& slot) const {
-    return end_.incarnation == slot.incarnation && end_.segment == slot.segment &&
-           end_.end == slot.durable_end && end_.hash == slot.last_hash;
+/// What leads nowhere is not kept, for the true batches have the same place. Stale bytes of a
+/// network client look like it, so it is read again at once; then now and then.
+Status RemoteMirror::pull(const eventlog::HeadSlot& slot, std::uint64_t budget) {
+    const auto now = env_.clock.mono_now();
+    if (misled_ && now < read_again_) {
+        return *misled_;
+    }
+    misled_.reset();
+    pulled_ = 0;
+    for (int pulls = 1;; ++pulls) {
+        auto done = walk_to(slot, budget);
+        const bool misled =
+            !done && end_ != declared_ &&
+            (done.error().code == Code::conflict || done.error().code == Code::corrupt);
+        if (!misled) {
+            return done;
+        }
+        TRY(drop_undeclared());
+        if (pulls == pulls_before_corrupt) {
+            misled_ = corrupt(current(), end_.end,
+                              "what is shared from there on does not lead to what its writer has "
+                              "signed (" +
+                                  done.error().message + ")");
+            read_again_ = now + pull_again;
+            return *misled_;
+        }
+    }
 }
 
-Status RemoteMirror::pull(const eventlog::HeadSlot& slot, std::uint64_t budget) {
-    pulled_ = 0;
-    while (!reached(slot) && pulled_ < budget) {
+Status RemoteMirror::walk_to(const eventlog::HeadSlot& slot, std::uint64_t budget) {
+    const auto there = eventlog::position_of(slot);
+    while (end_ != there && pulled_ < budget) {
         TRY_ASSIGN(const auto done, step(slot));
         if (done == Step::waiting) {
             return ok();
         }
     }
-    if (reached(slot) && eventlog::verify_head(slot, options_.trust)) {
-        return store_slot(slot);
+    if (end_ != there) {
+        return ok();
     }
+    if (eventlog::verify_head(slot, options_.trust)) {  // else an operator has signed for it
+        TRY(store_slot(slot));
+    }
+    declared_ = end_;
     return ok();
 }
 
@@ -137,15 +172,18 @@ Status RemoteMirror::pull_undeclared() {
         std::string bad;
         TRY_ASSIGN(const auto done, read_batches(Offset(end_.end.v + step_bytes), bad));
         if (done != Step::moved) {
+            declared_ = end_;  // by its owner, who goes on from there
             return ok();
         }
     }
 }
 
+/// Behind the sync of what it declares, and before anybody reads that.
 Status RemoteMirror::store_slot(const eventlog::HeadSlot& slot) {
-    const bool same_place = !keeps_slot_ || (stored_ && stored_->incarnation == slot.incarnation &&
-                                             stored_->segment == slot.segment &&
-                                             stored_->durable_end == slot.durable_end);
+    const bool same_place =
+        !keeps_slot_ ||
+        (stored_ && eventlog::position_of(*stored_) == eventlog::position_of(slot) &&
+         stored_->certificate.serial == slot.certificate.serial);
     if (same_place) {
         return ok();  // a heartbeat moves nothing: no write for it
     }
@@ -243,6 +281,7 @@ Result<RemoteMirror::Step> RemoteMirror::adopt(const SegmentId& id, ByteView pag
     }
     TRY(store(id, Offset(0), page));
     end_ = first_position(id, header);
+    declared_ = end_;  // its writer has signed this page, and with it all before
     key_ = header.key;
     serial_ = header.serial;
     return Step::moved;

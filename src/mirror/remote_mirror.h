@@ -1,8 +1,9 @@
 #pragma once
 
 // The local mirror of one other writer's log: grows by whole verified batches, up to a declared
-// slot, and never otherwise. What already stands in it is never cut or overwritten with different
-// bytes (I7). Owned by the Puller.
+// slot, and never otherwise. The bytes of a batch are signed by nobody: its chain must end in what
+// is, a slot or the header of the next segment, and until then nobody reads it. Up to there nothing
+// is ever cut or overwritten with different bytes (I7). Owned by the Puller.
 
 #include <optional>
 #include <string>
@@ -21,22 +22,31 @@ public:
     RemoteMirror(env::Env env, share::LogShare& share, const MirrorOptions& options,
                  WriterId writer, bool keeps_slot = true);
 
-    /// Finds the mirror's end and the stored slot on the local disk. To be repeated until it
-    /// succeeds. Code::corrupt: it is damaged; stored_slot() tells how far it went.
-    Status load();
+    /// Finds the mirror's end and the stored slot on the local disk, and drops what was never
+    /// declared. To be repeated until it succeeds. Code::corrupt: it is damaged; stored_slot()
+    /// tells how far it went. `removed_at`: where an operator has said that this log ends.
+    Status load(const std::optional<eventlog::LogPosition>& removed_at = std::nullopt);
     bool loaded() const { return loaded_; }
-    /// The verified, synced end of the mirror.
-    const eventlog::LogPosition& end() const { return end_; }
+    /// The end of what is verified, synced, and signed for.
+    const eventlog::LogPosition& declared() const { return declared_; }
     /// The last slot that the mirror reached; of an earlier run after load().
     const std::optional<eventlog::HeadSlot>& stored_slot() const { return stored_; }
     const std::string& directory() const { return directory_; }
 
     /// Pulls towards `slot`, at most `budget` bytes. Success with end() short of the slot means:
     /// the share does not show the rest yet; wait. Code::corrupt: bytes below the declared end do
-    /// not verify, also after reading them again; the text names file, offset and reason.
-    /// Code::conflict: what is signed there is another history than the mirror's, a fork.
+    /// not verify, also after reading them again, or do not lead to what is signed; the text names
+    /// file, offset and reason. Code::conflict: what is signed there is another history than the
+    /// mirror's, a fork.
     Status pull(const eventlog::HeadSlot& slot, std::uint64_t budget);
-    bool reached(const eventlog::HeadSlot& slot) const;
+    bool reached(const eventlog::HeadSlot& slot) const {
+        return declared_ == eventlog::position_of(slot);
+    }
+    bool at_rest() const { return end_ == declared_; }
+    /// With what was pulled and is not signed for yet.
+    const eventlog::LogPosition& end() const { return end_; }
+    /// Forgets, on the disk too, what was pulled and is not signed for yet: it is pulled again.
+    Status drop_undeclared();
     /// Goes on to the last whole batch of the segment: for the own log, whose owner alone may read
     /// what it put and did not come to declare.
     Status pull_undeclared();
@@ -54,9 +64,9 @@ private:
     Status store(const SegmentId& id, Offset at, ByteView bytes);
     Status copy_seal(const SegmentId& id);
     Status store_slot(const eventlog::HeadSlot& slot);
+    Status walk_to(const eventlog::HeadSlot& slot, std::uint64_t budget);
     SegmentId current() const { return {end_.incarnation, end_.segment}; }
     Error fork(const SegmentId& id, Offset at, const std::string& why) const;
-    Status read_stored_slot();
     Result<bool> bytes_behind_end() const;
     Error corrupt(const SegmentId& id, Offset at, const std::string& why) const;
     /// Whole, and of a newer build: the mirror stands here until this one is upgraded.
@@ -69,9 +79,12 @@ private:
     const std::string directory_;
     const bool keeps_slot_;
     bool loaded_ = false;
-    eventlog::LogPosition end_;
-    PublicKey key_{};           // of the segment where it ends
-    std::uint64_t serial_ = 0;  // of that key's certificate
+    eventlog::LogPosition end_;       // of what is verified and synced
+    eventlog::LogPosition declared_;  // in the same segment, at most there
+    std::optional<Error> misled_;     // the share did not lead to what is signed
+    MonoTime read_again_;             // it is asked again then
+    PublicKey key_{};                 // of the segment where it ends
+    std::uint64_t serial_ = 0;        // of that key's certificate
     std::optional<eventlog::HeadSlot> stored_;
     std::uint64_t pulled_ = 0;  // bytes of the current pull
 };

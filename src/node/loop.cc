@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "events/codec.h"
+#include "mirror/kept.h"
 
 namespace reeve::node {
 namespace {
@@ -305,10 +306,12 @@ void Loop::fold_local_mirrors() {
             continue;
         }
         const auto directory = config_.log_root() + "/" + writer.v;
-        const auto log = eventlog::recover(env_.files, directory, config_.trust, writer,
-                                           eventlog::Tail::mirrors);
+        const auto removed = retired_.find(writer);
+        const auto log = mirror::look_at_mirror(
+            env_.files, directory, config_.trust, writer,
+            removed == retired_.end() ? std::nullopt : std::optional(removed->second.end));
         mirror::RemoteLog remote;
-        remote.mirrored = log ? log->end : eventlog::LogPosition{};
+        remote.mirrored = log ? log->declared : eventlog::LogPosition{};
         const auto folded = log ? fold_mirror(writer, remote) : Status(log.error());
         if (!folded) {
             readers_.erase(writer);

@@ -8,13 +8,13 @@
 #include "events/codec.h"
 #include "node/loop.h"
 #include "node/replies.h"
+#include "node/retired_file.h"
 
 namespace reeve::node {
 namespace {
 
 using nlohmann::json;
 
-constexpr std::uint64_t max_retired_bytes = 1024 * 1024;
 constexpr std::array<std::string_view, 5> policy_files = {
     "retention.toml", "routing.toml", "rules.toml", "schedules.toml", "tasks.toml"};
 constexpr std::size_t max_signed_bytes = events::max_event_bytes;
@@ -22,34 +22,6 @@ constexpr std::size_t max_signed_bytes = events::max_event_bytes;
 mirror::Retired retired_of(const events::WriterRetired& e) {
     return {e.serial,
             {Incarnation(e.incarnation), SegmentNo(e.segment), Offset(e.end), Seq(e.seq), e.hash}};
-}
-
-json to_json(const mirror::Retired& r) {
-    return {{"serial", r.serial},         {"incarnation", r.end.incarnation.v},
-            {"segment", r.end.segment.v}, {"end", r.end.end.v},
-            {"seq", r.end.seq.v},         {"hash", to_hex(r.end.hash)}};
-}
-
-std::optional<mirror::Retired> from_json(const json& one) {
-    if (!one.is_object()) {
-        return std::nullopt;
-    }
-    const auto number = [&](const char* name) {
-        const auto field = one.find(name);
-        return field != one.end() && field->is_number_unsigned() ? field->get<std::uint64_t>() : 0;
-    };
-    const auto hash = from_hex(text_of(one, "hash"));
-    mirror::Retired out{number("serial"),
-                        {Incarnation(number("incarnation")),
-                         SegmentNo(number("segment")),
-                         Offset(number("end")),
-                         Seq(number("seq")),
-                         {}}};
-    if (!hash || hash->size() != out.end.hash.size()) {
-        return std::nullopt;
-    }
-    std::copy(hash->begin(), hash->end(), out.end.hash.begin());
-    return out;
 }
 
 /// What a policy may hold: names become paths.
@@ -63,14 +35,7 @@ bool names_only_policy_files(const events::PolicyLoaded& policy) {
 
 // Known before any log is folded: a view that is built anew must not read past these ends first.
 void Loop::load_retired() {
-    const auto bytes = env_.files.read_file(config_.retired_file(), max_retired_bytes);
-    auto kept = bytes ? json::parse(as_text(*bytes), nullptr, false) : json::object();
-    kept = kept.is_object() ? kept : json::object();
-    for (const auto& [name, one] : kept.items()) {
-        if (const auto retired = from_json(one); retired && valid_writer_name(name)) {
-            retired_[WriterId(name)] = *retired;
-        }
-    }
+    retired_ = read_retired(env_.files, config_.retired_file());
     static_cast<void>(links_.pull.push(SetRetired{retired_}).has_value());
 }
 
@@ -98,13 +63,7 @@ void Loop::heed_operators(const projection::Snapshot& view) {
         return;
     }
     retired_ = std::move(known);
-    json kept = json::object();
-    for (const auto& [writer, one] : retired_) {
-        kept[writer.v] = to_json(one);
-    }
-    if (auto written =
-            env_.files.replace_file(config_.retired_file(), as_bytes(kept.dump(2)), true);
-        !written) {
+    if (auto written = write_retired(env_.files, config_.retired_file(), retired_); !written) {
         env_.telemetry.log(env::Level::error, "loop", written.error().message);
     }
     static_cast<void>(links_.pull.push(SetRetired{retired_}).has_value());

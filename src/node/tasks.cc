@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "node/retired_file.h"
+
 namespace reeve::node {
 namespace {
 
@@ -140,7 +142,8 @@ void push_task(TaskContext context, env::Doorbell* doorbell) {
 }
 
 void pull_task(TaskContext context) {
-    mirror::Puller puller(context.env, context.share.log(), mirror_options(context));
+    mirror::Puller puller(context.env, context.share.log(), mirror_options(context),
+                          read_retired(context.env.files, context.config.retired_file()));
     milliseconds pause = poll_busy;
     for (;;) {
         std::optional<std::uint64_t> barrier;

@@ -44,6 +44,7 @@ TEST(MakePlan, IsTheDocumentAndNothingElse) {
     EXPECT_EQ(plan.timeout_ms, 60'000);
     EXPECT_EQ(plan.grace_ms, 3000);
     EXPECT_EQ(plan.stdin_text, std::nullopt);
+    EXPECT_EQ(plan.inline_limit_bytes, 1024U) << "a job costs at most 4 KiB of log";
     EXPECT_EQ(plan.directory, "/var/lib/reeve/run/" + attempt.text());
     EXPECT_EQ(plan.directory, attempt_directory(defaults.run_root, attempt));
 }

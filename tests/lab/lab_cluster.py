@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests" / "process"))
 from cluster import Cluster  # noqa: E402  (machines set the path of it)
 from kill_test import check_runs  # noqa: E402  (the path is set just above)
 
-__all__ = ["Failure", "LabCase", "LabCluster", "NODES", "main", "wait_for"]
+__all__ = ["BINARIES", "Failure", "LONG", "LabCase", "LabCluster", "NODES", "main", "wait_for"]
 
 NODES = ("nova", "mira", "orin")
 BINARIES = pathlib.Path(os.environ.get("REEVE_BIN_DIR", ROOT / "build" / "release" / "bin"))
@@ -48,8 +48,9 @@ def document(index, seconds=0.0):
 class LabCluster(Cluster):
     """The daemons' own binaries on the nodes of a lab; the first node also has the coordinator."""
 
-    def __init__(self, lab, heartbeat_ms=500, slots=2):  # its base would put all of it on this machine
+    def __init__(self, lab, bells=True, heartbeat_ms=500, slots=2):  # its base would put all of it on this machine
         self.lab = lab
+        self._bells = bells
         self.binaries = BINARIES
         self.nodes = tuple(machine.name for machine in lab.nodes())
         self.daemons = {}  # writer name -> process number on its node
@@ -68,7 +69,7 @@ class LabCluster(Cluster):
             if code is None:
                 words += ["--coordinator", "--coordinator-bell", bells[f"{node}.coord"]]
             for writer, bell in bells.items():
-                if not writer.startswith(f"{node}."):
+                if self._bells and not writer.startswith(f"{node}."):
                     words += ["--bell-peer", bell]
             printed = self.lab[node].check(f"mkdir -p {OUT}; {shlex.join(map(str, words))}")
             if code is None:
@@ -114,6 +115,14 @@ class LabCluster(Cluster):
         node, _ = writer.split(".")
         self.lab[node].check(f"kill -{int(how)} {self.daemons[writer]}")
 
+    def stop(self):
+        """All daemons and supervisors have ended, and nobody uses the share."""
+        for writer in self.daemons:
+            self.kill(writer, signal.SIGTERM)
+        for machine in self.lab.nodes():
+            machine.check("for _ in $(seq 300); do pidof reeve-worker reeve-coordinator || break; sleep 0.1; done; "
+                          "pkill -x reeve-exec || true", timeout=60)
+
     def close(self):
         """Its machines end with the lab."""
 
@@ -126,12 +135,23 @@ class LabCluster(Cluster):
 
     def verify_all(self):
         found = {}
-        for writer, state in self.writers():
-            node, _ = writer.split(".")
-            command = f"REEVE_CONFIG={self.config(node)} {self.binaries}/reeve-replay verify --against {state} --json"
-            document = json.loads(self.lab[node].check(command, timeout=120))
+        command = f"REEVE_CONFIG={self.config(None)} {self.binaries}/reeve-replay verify --json --against"
+        for writer, printed in self._at_each(lambda state: f"{command} {state}").items():
+            document = json.loads(printed)
             found[writer] = (document["writers"][0]["cut_name"], document["writers"][0]["digest"])
         return found
+
+    def _at_each(self, script):
+        """What it prints where each writer lives, given its state directory; on all nodes at once."""
+        begun = {}
+        for writer, state in self.writers():
+            machine = self.lab[writer.split(".")[0]]
+            begun[writer] = (machine, machine.begin(script(state)))
+        done = {writer: machine.finish(number, 120) for writer, (machine, number) in begun.items()}
+        for writer, one in done.items():
+            if one.returncode != 0:
+                raise Failure(f"{writer}: {one.stdout}{one.stderr}")
+        return {writer: one.stdout for writer, one in done.items()}
 
     # -- jobs, and what must be true of them ------------------------------------------------------------
 
@@ -147,15 +167,17 @@ class LabCluster(Cluster):
 
         wait_for(taken, 60, f"{count} jobs are taken by {node}")
 
-    def jobs(self, node):
-        done = self.run("jobs", "--limit", "100000", "--json", node=node)
+    def jobs(self, node, after_s=0.0):
+        """As the node sees them; later, for whoever asks again and again: starting a program costs a machine much."""
+        command = f"REEVE_CONFIG={self.config(node)} {self.binaries}/reeve jobs --limit 100000 --json"
+        done = self.lab[node].run(f"sleep {after_s}; {command}")
         return json.loads(done.stdout)["jobs"] if done.returncode == 0 else []
 
     def wait_ended(self, node, seconds=120):
         seen = {}
 
         def ended():
-            seen["jobs"] = self.jobs(node)
+            seen["jobs"] = self.jobs(node, 0.5 if seen else 0.0)
             return len(seen["jobs"]) == self.submitted and all(job["state"] in OVER for job in seen["jobs"])
 
         try:
@@ -183,8 +205,8 @@ class LabCluster(Cluster):
         self.wait_equal_cuts()
         totals = check_runs(self.runs(self.lab.directory / "out"), self.jobs(self.nodes[0]))
         self.lab.nas.check(f"python3 {LOG_READER} {EXPORT}/reeve/log >/dev/null")
-        for writer, state in self.writers():
-            self.lab[writer.split(".")[0]].check(f"python3 {LOG_READER} {state}/log >/dev/null")
+        if LONG:
+            self._at_each(lambda state: f"python3 {LOG_READER} {state}/log >/dev/null")
         return dict(totals)
 
 
@@ -193,6 +215,8 @@ class LabCase(unittest.TestCase):
 
     version = "4.1"
     options = "hard"
+    with_cluster = True
+    bells = True
 
     @classmethod
     def setUpClass(cls):
@@ -203,14 +227,14 @@ class LabCase(unittest.TestCase):
         cls.addClassCleanup(cls._clean)
         try:
             cls.lab.boot()
-            booted = time.monotonic()
-            cls.cluster = LabCluster(cls.lab)
-            cls.cluster.start_all()
+            cls.report("boot", f"NAS and {len(NODES)} nodes up in {time.monotonic() - begun:.1f} s; "
+                               f"{cls.lab.describe()}")
+            if cls.with_cluster:
+                cls.cluster = LabCluster(cls.lab, cls.bells)
+                cls.cluster.start_all()
         except Exception:
             cls.failed = True
             raise
-        cls.report("boot", f"NAS and {len(NODES)} nodes up, share mounted: {booted - begun:.1f} s; "
-                           f"cluster serving {time.monotonic() - booted:.1f} s later")
 
     @classmethod
     def _clean(cls):
@@ -232,10 +256,10 @@ class LabCase(unittest.TestCase):
     @classmethod
     def report(cls, what, outcome):
         """A row of the report of tools/lab."""
-        print(f"NFS {cls.version}, {what}: {outcome}", flush=True)
+        print(f"NFS {cls.lab.version}, {what}: {outcome}", flush=True)
         if "REEVE_LAB_REPORT" in os.environ:
             with open(os.environ["REEVE_LAB_REPORT"], "a", encoding="utf-8") as report:
-                report.write(json.dumps({"version": cls.version, "what": what, "outcome": outcome}) + "\n")
+                report.write(json.dumps({"version": cls.lab.version, "what": what, "outcome": outcome}) + "\n")
 
 
 def main():

@@ -87,12 +87,12 @@ class Machine:
         self._answers = {}  # command -> status
         self._commands = 0
         self.home.mkdir()
-        self._write_settings(settings)
+        self.write_settings(settings)
         with open(self.disk, "wb") as disk:
             disk.truncate(disk_mb << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", str(self.disk)], check=True)
+        subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", str(self.disk)], check=True)
 
-    def _write_settings(self, settings):
+    def write_settings(self, settings):
         all_of_them = {"NAME": self.name, "ADDRESS": self.address, "TOOLS": TOOLS,
                        "MODULES": next(MODULES.iterdir()), **settings}
         (self.home / "settings").write_text("".join(f"export {key}='{value}'\n" for key, value in all_of_them.items()))
@@ -118,6 +118,7 @@ class Machine:
                                              pass_fds=[its.fileno()], env=environment(), start_new_session=True,
                                              preexec_fn=die_with_us)
         its.close()
+        self._lab.wires.belongs(self._process.pid)
         self._line, self._words = ours, b""
         self._begun = time.monotonic()
 
@@ -137,6 +138,7 @@ class Machine:
             except ProcessLookupError:
                 pass
         self._process.wait()
+        self._lab.wires.is_gone(self._process.pid)
         self._line.close()
         self._process = self._line = None
 
@@ -154,6 +156,17 @@ class Machine:
 
     def resume(self):
         os.kill(self._process.pid, signal.SIGCONT)
+
+    def keep_disk(self):
+        """A copy of its disk as it is now, for put_disk_back."""
+        self.check("sync")
+        self.pause()
+        subprocess.run(["cp", "--sparse=always", str(self.disk), f"{self.disk}.kept"], check=True)
+        self.resume()
+
+    def put_disk_back(self):
+        """To the copy that was kept; it must not be running."""
+        os.replace(f"{self.disk}.kept", self.disk)
 
     # -- what it is asked ---------------------------------------------------------------------------
 
@@ -211,13 +224,16 @@ class Lab:
         self.version = version
         self.names = (NAS, *nodes)
         self.machines = {}
-        mount = {"NAS": self.address(1), "MOUNT_OPTIONS": f"vers={version},{options}",
-                 "EXPORT": EXPORT if version.startswith("3") else "/"}
+        self._options = options
         for number, name in enumerate(self.names, 1):
-            role = "nas" if name == NAS else "node"
-            settings = {"ROLE": HERE / f"{role}.sh", "GRACE_S": GRACE_S, **mount}
-            self.machines[name] = Machine(self, name, number, settings, memory_mb, disk_mb)
+            self.machines[name] = Machine(self, name, number, self._settings(name), memory_mb, disk_mb)
         self.wires = Wires(self.directory, self.names)
+
+    def _settings(self, name):
+        """What the shell scripts of a machine are told."""
+        return {"ROLE": HERE / ("nas.sh" if name == NAS else "node.sh"), "GRACE_S": GRACE_S, "NAS": self.address(1),
+                "MOUNT_OPTIONS": f"vers={self.version},{self._options}",
+                "EXPORT": EXPORT if self.version.startswith("3") else "/"}
 
     @staticmethod
     def address(number):
@@ -241,6 +257,19 @@ class Lab:
             machine.boot()
         for machine in self.machines.values():
             machine.wait_up()
+
+    def describe(self):
+        """Kernel and mount, as a node has them."""
+        found = self.nodes()[0].check("uname -r; /usr/sbin/mount.nfs -V; grep ' /share ' /proc/mounts")
+        kernel, programs, mount = found.strip().splitlines()
+        return f"Linux {kernel}, {programs.removeprefix('mount.nfs: ').strip('()')}, mounted {mount.split()[3]}"
+
+    def mount(self, version):
+        """The share by another version of NFS; nobody may be using it. A node that boots later mounts it so too."""
+        self.version = version
+        for machine in self.nodes():
+            machine.write_settings(self._settings(machine.name))
+            machine.check("umount /share && . /lab/settings && bash $ROLE mount")
 
     def close(self):
         for machine in self.machines.values():

@@ -3,14 +3,17 @@
 
 usage: wires.py DIRECTORY MACHINE...      listens on DIRECTORY/<machine>.wire, one for each machine
 Commands come on standard input, a JSON object a line, and each is answered by a line `ok`:
-  {"cut": [[from, to], ...]}    frames that go this way vanish from now on; replaces what was cut before
-It ends with its standard input. Nothing of the network of the machine that it runs on is touched.
+  {"cut": [[from, to], ...],    frames that go this way vanish from now on; replaces what was cut before
+   "groups": [number, ...]}     process groups of the machines
+It ends with its standard input, and ends those groups: whoever started machines may be killed, and none may stay.
+Nothing of the network of the machine that it runs on is touched.
 """
 
 import json
 import os
 import pathlib
 import selectors
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +34,7 @@ class Switch:
     def __init__(self, directory, names):
         self.names = names
         self.cut = set()
+        self._groups = []
         self._ports = {}  # name -> socket of the machine that is connected
         self._name_of = {address_of(number): name for number, name in enumerate(names, 1)}
         self._events = selectors.DefaultSelector()
@@ -89,11 +93,21 @@ class Switch:
     def _command(self, stream, _):
         words = os.read(stream.fileno(), 65536)
         if not words:
+            self._end_machines()
             sys.exit(0)
         *lines, self._words = (self._words + words).split(b"\n")
         for line in lines:
-            self.cut = {tuple(pair) for pair in json.loads(line)["cut"]}
+            told = json.loads(line)
+            self.cut = {tuple(pair) for pair in told["cut"]}
+            self._groups = told["groups"]
             print("ok", flush=True)
+
+    def _end_machines(self):
+        for group in self._groups:
+            try:
+                os.killpg(group, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
 
 class Wires:
@@ -102,6 +116,7 @@ class Wires:
     def __init__(self, directory, names):
         self.names = tuple(names)
         self._cut = set()
+        self._groups = set()
         self._process = subprocess.Popen([sys.executable, __file__, str(directory), *names], stdin=subprocess.PIPE,
                                          stdout=subprocess.PIPE, text=True, start_new_session=True)
         self._answer()
@@ -111,9 +126,18 @@ class Wires:
             raise RuntimeError("the switch of the lab has died")
 
     def _tell(self):
-        self._process.stdin.write(json.dumps({"cut": sorted(self._cut)}) + "\n")
+        self._process.stdin.write(json.dumps({"cut": sorted(self._cut), "groups": sorted(self._groups)}) + "\n")
         self._process.stdin.flush()
         self._answer()
+
+    def belongs(self, group):
+        """A machine has been started as this process group."""
+        self._groups.add(group)
+        self._tell()
+
+    def is_gone(self, group):
+        self._groups.discard(group)
+        self._tell()
 
     def cut_from(self, machine, to=None):
         """What this machine sends (to one, or to all others) arrives nowhere."""

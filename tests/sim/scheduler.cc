@@ -52,7 +52,7 @@ struct Scheduler::Task {
     GroupId group;
     std::string name;
     std::unique_ptr<Strand> strand;
-    MonoTime wake;
+    std::size_t slot = 0;  // its place in tasks_ and in wakes_
     std::string stands_in = "not started";
     bool unparked = false;
     bool killed = false;
@@ -78,13 +78,15 @@ TaskId Scheduler::spawn(GroupId group, const std::string& name, std::function<vo
     task->id = TaskId{++last_id_};
     task->group = group;
     task->name = name;
-    task->wake = now_;
     task->restricted = forbidden_ && name.ends_with(forbidden_->ending);
+    task->slot = tasks_.size();
     // A process that is being killed starts nothing; what it hands to the stage lives on.
-    task->killed =
-        failed() || (current_ != nullptr && current_->killed && current_->group == group);
+    if (failed() || (current_ != nullptr && current_->killed && current_->group == group)) {
+        mark_killed(*task);
+    }
     task->strand = make_strand(backend_, [this, raw, run = std::move(body)] { root(*raw, run); });
     tasks_.push_back(std::move(task));
+    wakes_.push_back(now_.ns);
     return raw->id;
 }
 
@@ -124,11 +126,29 @@ void Scheduler::step(Task& task) {
     task.strand->resume();
     current_ = nullptr;
     if (task.done) {
-        std::erase_if(tasks_, [&](const auto& t) { return t.get() == &task; });
+        forget(task);
     }
 }
 
+void Scheduler::forget(Task& task) {
+    killed_ -= task.killed ? 1U : 0U;
+    const auto at = static_cast<std::ptrdiff_t>(task.slot);
+    wakes_.erase(wakes_.begin() + at);
+    tasks_.erase(tasks_.begin() + at);
+    for (auto i = static_cast<std::size_t>(at); i < tasks_.size(); ++i) {
+        tasks_[i]->slot = i;
+    }
+}
+
+void Scheduler::mark_killed(Task& task) {
+    killed_ += task.killed ? 0U : 1U;
+    task.killed = true;
+}
+
 Scheduler::Task* Scheduler::pick_killed() {
+    if (killed_ == 0) {
+        return nullptr;
+    }
     const auto it =
         std::find_if(tasks_.rbegin(), tasks_.rend(), [](const auto& t) { return t->killed; });
     return it == tasks_.rend() ? nullptr : it->get();
@@ -138,24 +158,21 @@ Scheduler::Task* Scheduler::pick() {
     if (auto* killed = pick_killed()) {
         return killed;
     }
-    auto first = MonoTime::never();
-    for (const auto& task : tasks_) {
-        first = std::min(first, task->wake);
-    }
-    if (first == MonoTime::never()) {
+    const auto first = *std::min_element(wakes_.begin(), wakes_.end());
+    if (first == MonoTime::never().ns) {
         return nullptr;
     }
     const std::int64_t lateness = random_.below(4) == 0 ? random_.between(0, most_lateness_ns) : 0;
-    const auto until = std::max(first, now_) + Duration(lateness);
+    const auto until = std::max(first, now_.ns) + lateness;
     std::uint64_t ready = 0;
-    Task* chosen = nullptr;
-    for (const auto& task : tasks_) {
-        if (task->wake <= until && random_.below(++ready) == 0) {
-            chosen = task.get();
+    std::size_t chosen = 0;
+    for (std::size_t i = 0; i < wakes_.size(); ++i) {
+        if (wakes_[i] <= until && random_.below(++ready) == 0) {
+            chosen = i;
         }
     }
-    now_ = std::max(now_, chosen->wake);
-    return chosen;
+    now_ = std::max(now_, MonoTime{wakes_[chosen]});
+    return tasks_[chosen].get();
 }
 
 bool Scheduler::pass(Duration cost, std::string_view what) {
@@ -171,7 +188,7 @@ bool Scheduler::pass(Duration cost, std::string_view what) {
     if (task.restricted && what.find(forbidden_->word) != std::string_view::npos) {
         fail(forbidden_->why + ": task " + task.name + " calls " + std::string(what));
     }
-    task.wake = now_ + cost;
+    wakes_[task.slot] = (now_ + cost).ns;
     task.stands_in = what;
     task.strand->yield();
     return !task.killed;
@@ -201,7 +218,7 @@ bool Scheduler::park(MonoTime deadline, std::string_view what) {
     const auto cost =
         deadline == MonoTime::never() ? Duration(0) : std::max(deadline - now_, Duration(0));
     if (!task.unwinding && deadline == MonoTime::never()) {
-        task.wake = MonoTime::never();
+        wakes_[task.slot] = MonoTime::never().ns;
         task.stands_in = what;
         if (locks_held() != 0) {
             fail("task " + task.name + " holds a mutex in " + std::string(what));
@@ -229,7 +246,7 @@ void Scheduler::unpark(TaskId id) {
     for (const auto& task : tasks_) {
         if (task->id == id) {
             task->unparked = true;
-            task->wake = std::min(task->wake, now_);
+            wakes_[task->slot] = std::min(wakes_[task->slot], now_.ns);
         }
     }
 }
@@ -243,7 +260,9 @@ void Scheduler::forbid(std::string ending, std::string word, std::string why) {
 
 void Scheduler::kill(GroupId group) {
     for (const auto& task : tasks_) {
-        task->killed = task->killed || task->group == group;
+        if (task->group == group) {
+            mark_killed(*task);
+        }
     }
 }
 
@@ -263,7 +282,7 @@ std::string_view Scheduler::current_name() const {
 
 void Scheduler::kill_all() {
     for (const auto& task : tasks_) {
-        task->killed = true;
+        mark_killed(*task);
     }
 }
 
@@ -282,8 +301,8 @@ void Scheduler::fail(const std::string& why) {
 std::string Scheduler::waiting_list() const {
     std::string out;
     for (const auto& task : tasks_) {
-        out +=
-            "\n  " + task->name + " stands in " + task->stands_in + " until " + text_of(task->wake);
+        out += "\n  " + task->name + " stands in " + task->stands_in + " until " +
+               text_of(MonoTime{wakes_[task->slot]});
     }
     return out;
 }

@@ -115,6 +115,8 @@ private:
     Task* pick();
     Task* pick_killed();
     void step(Task& task);
+    void forget(Task& task);
+    void mark_killed(Task& task);
     void kill_all();
     std::string waiting_list() const;
 
@@ -124,6 +126,8 @@ private:
     Trace trace_;
     MonoTime now_{0};
     std::vector<std::unique_ptr<Task>> tasks_;  // alive, in order of spawning
+    std::vector<std::int64_t> wakes_;  // of tasks_, by place: what every step looks through
+    std::size_t killed_ = 0;           // how many of them
     Task* current_ = nullptr;
     std::uint32_t last_id_ = 0;
     std::uint64_t steps_ = 0;

@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include <array>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
@@ -16,29 +17,44 @@ struct Trace::Hash {
     Hash& operator=(const Hash&) = delete;
 };
 
-Trace::Trace(std::size_t keep)
-    : hash_(std::make_unique<Hash>()),
-      keep_(keep),
-      echo_(std::getenv("REEVE_SIM_TRACE") != nullptr) {}
-
-Trace::~Trace() = default;
-
-void Trace::add(MonoTime at, std::string_view who, std::string_view what) {
+std::string Trace::Entry::text() const {
     char time[40];
     std::snprintf(time, sizeof time, "%" PRId64 ".%09" PRId64 " ", at.ns / 1'000'000'000,
                   at.ns % 1'000'000'000);
     std::string line = time;
     line.append(who).append("  ").append(what);
-    XXH3_64bits_update(hash_->state, line.data(), line.size());
-    XXH3_64bits_update(hash_->state, "\n", 1);
+    return line;
+}
+
+Trace::Trace(std::size_t keep)
+    : hash_(std::make_unique<Hash>()),
+      ring_(keep),
+      echo_(std::getenv("REEVE_SIM_TRACE") != nullptr) {}
+
+Trace::~Trace() = default;
+
+void Trace::add(MonoTime at, std::string_view who, std::string_view what) {
+    const std::array<std::uint64_t, 3> head{static_cast<std::uint64_t>(at.ns), who.size(),
+                                            what.size()};
+    XXH3_64bits_update(hash_->state, head.data(), sizeof head);
+    XXH3_64bits_update(hash_->state, who.data(), who.size());
+    XXH3_64bits_update(hash_->state, what.data(), what.size());
+    auto& entry = ring_[lines_ % ring_.size()];
+    entry.at = at;
+    entry.who = who;
+    entry.what = what;
     ++lines_;
     if (echo_) {
-        std::fprintf(stderr, "%s\n", line.c_str());
+        std::fprintf(stderr, "%s\n", entry.text().c_str());
     }
-    tail_.push_back(std::move(line));
-    if (tail_.size() > keep_) {
-        tail_.pop_front();
+}
+
+std::vector<std::string> Trace::tail() const {
+    std::vector<std::string> out;
+    for (auto i = lines_ < ring_.size() ? 0 : lines_ - ring_.size(); i < lines_; ++i) {
+        out.push_back(ring_[i % ring_.size()].text());
     }
+    return out;
 }
 
 std::uint64_t Trace::digest() const { return XXH3_64bits_digest(hash_->state); }

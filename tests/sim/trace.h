@@ -2,10 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/time.h"
 
@@ -24,13 +24,20 @@ public:
     void add(MonoTime at, std::string_view who, std::string_view what);
     std::uint64_t digest() const;
     std::uint64_t lines() const { return lines_; }
-    const std::deque<std::string>& tail() const { return tail_; }
+    /// The last lines, the oldest first.
+    std::vector<std::string> tail() const;
 
 private:
     struct Hash;
+    /// What a line is made of: hundreds of millions are added in a long run, a few are ever read.
+    struct Entry {
+        MonoTime at;
+        std::string who;
+        std::string what;
+        std::string text() const;
+    };
     std::unique_ptr<Hash> hash_;
-    std::deque<std::string> tail_;
-    std::size_t keep_;
+    std::vector<Entry> ring_;  // line n stands at n modulo its size
     std::uint64_t lines_ = 0;
     bool echo_;  // REEVE_SIM_TRACE is set: every line to stderr as it happens
 };
