@@ -411,7 +411,7 @@ private:
     Budget none_;
     TinyFiles plain_{nas_, TinyFiles::Kind::share, choices_, none_};
     Budget budget_;
-    const AttemptId attempt_{JobId::make(1, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}), AttemptNo(1)};
+    const AttemptId attempt_ = projection::attempt_of(1);
     std::set<share::Ticket> believers_;
 };
 
