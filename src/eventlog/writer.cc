@@ -10,6 +10,20 @@ namespace {
 constexpr std::uint64_t presize_step = 1024 * 1024;
 constexpr std::int64_t day_ms = 86'400'000;
 
+/// A process that was killed between a write and its sync left a batch that is read and not durable
+/// yet. The next header is to continue behind it, so it must not go with the power.
+Status make_durable(env::FileSystem& files, const std::string& directory, const LogPosition& end) {
+    if (end.incarnation == Incarnation(0)) {
+        return ok();
+    }
+    auto file = files.open(directory + "/" + segment_name({end.incarnation, end.segment}),
+                           env::OpenMode::write);
+    if (!file) {
+        return file.error().code == Code::not_found ? ok() : Status(file.error());
+    }
+    return (*file)->sync().with("make what was recovered durable");
+}
+
 }  // namespace
 
 LogWriter::LogWriter(env::Env env, Options options)
@@ -22,6 +36,7 @@ LogWriter::~LogWriter() = default;
 
 Result<std::unique_ptr<LogWriter>> LogWriter::open(env::Env env, Options options) {
     std::unique_ptr<LogWriter> writer(new LogWriter(env, std::move(options)));
+    TRY(make_durable(env.files, writer->options_.directory, writer->position_));
     TRY(writer->open_segment(SegmentNo(1)));
     return writer;
 }

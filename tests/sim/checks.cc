@@ -65,6 +65,18 @@ bool at_rest(const projection::Snapshot& view, const JobRow& row, int depth = 0)
            });
 }
 
+/// Where nothing is mounted, nothing may be made (I8).
+std::string made_at_a_mount_point(Cluster& cluster) {
+    for (const auto& machine : cluster.machines()) {
+        const auto made = machine->node.mount_point.list("/nas");
+        if (!made || !made->empty()) {
+            return machine->node.name + " made " + (made ? made->front().name : "something") +
+                   " where the share was not mounted";
+        }
+    }
+    return "";
+}
+
 using Batches = std::vector<eventlog::Batch>;
 
 /// Everything is looked at over one moment of all views, and the logs as they lie on the disks of
@@ -89,6 +101,9 @@ public:
         nothing_declared_is_gone();
         outcomes_are_told();
         ends_agree();
+        if (const auto made = made_at_a_mount_point(cluster_); !made.empty()) {
+            truth_.violated("I8: " + made);
+        }
     }
 
 private:
@@ -169,6 +184,13 @@ private:
         ideal_.emplace(std::move(*read));
     }
 
+    /// What the logs say of it went with a disk.
+    bool excused(const JobId& job) const {
+        return std::any_of(
+            truth_.executions.begin(), truth_.executions.end(),
+            [&](const Execution& one) { return one.excused && one.attempt.job == job; });
+    }
+
     const JobRow* row(const JobId& job) {
         auto found = rows_.find(job);
         if (found == rows_.end()) {
@@ -193,7 +215,8 @@ private:
             }
         }
         for (const auto& one : truth_.requests) {
-            if (one.job && (row(*one.job) == nullptr || row(*one.job)->submission() == nullptr)) {
+            if (one.job && !one.excused &&
+                (row(*one.job) == nullptr || row(*one.job)->submission() == nullptr)) {
                 truth_.violated("I1: " + one.name + " was accepted as " + one.job->text() +
                                 " and is in no log");
             }
@@ -217,21 +240,16 @@ private:
 
     // ---- I2: a register an attempt
     void executions_are_single() {
-        std::map<AttemptId, std::vector<const Execution*>> by_attempt;
+        check_executions(cluster_);
         std::map<JobId, std::size_t> by_job;
         for (const auto& one : truth_.executions) {
-            by_attempt[one.attempt].push_back(&one);
             ++by_job[one.attempt.job];
-        }
-        for (const auto& [attempt, all] : by_attempt) {
-            if (all.size() > 1) {
-                truth_.violated("I2: " + attempt.text() + " was executed " +
-                                std::to_string(all.size()) + " times, first on " + all[0]->node +
-                                ", then on " + all[1]->node);
-            }
         }
         for (const auto& [job, times] : by_job) {
             const auto* known = row(job);
+            if (excused(job)) {
+                continue;
+            }
             if (known == nullptr || known->submission() == nullptr) {
                 truth_.violated("I2: " + job.text() + " was executed and nobody has submitted it");
                 continue;
@@ -248,6 +266,9 @@ private:
     // ---- I3: whoever executed an attempt has said so in its log, also when the power went
     void starts_came_first() {
         for (const auto& one : truth_.executions) {
+            if (one.excused) {
+                continue;
+            }
             const auto* known = row(one.attempt.job);
             const auto* attempt = known == nullptr ? nullptr : known->attempt(one.attempt.attempt);
             const WriterId writer(one.node + ".worker");
@@ -335,7 +356,7 @@ private:
         for (const auto& one : truth_.executions) {
             const auto* known = row(one.attempt.job);
             const auto* attempt = known == nullptr ? nullptr : known->attempt(one.attempt.attempt);
-            if (attempt == nullptr) {
+            if (attempt == nullptr || one.excused) {
                 continue;  // I3 says so
             }
             const bool kept = one.outcome && !one.outcome_lost;
@@ -368,7 +389,7 @@ private:
         }
         ideal_->jobs(false, [&](const JobId& job, const JobRow& known) {
             const auto state = situation(known).state;
-            if (succeeded.contains(job) != (state == JobState::succeeded)) {
+            if (!excused(job) && succeeded.contains(job) != (state == JobState::succeeded)) {
                 truth_.violated("I11: " + job.text() + " is " +
                                 std::string(projection::state_name(state)) +
                                 ", and a command of it " +
@@ -435,6 +456,58 @@ void Watch::look() {
     }
 }
 
+void Watch::rolled_back() {
+    auto& world = cluster_.world();
+    std::erase_if(names, [&](const std::string& name) { return !world.nas().info(name); });
+    for (auto& one : cluster_.truth().requests) {
+        one.given = false;
+    }
+    cluster_.truth().rollbacks.push_back(world.scheduler().now());
+}
+
+void Watch::disk_goes(const Machine& machine) {
+    auto& truth = cluster_.truth();
+    std::vector<projection::Snapshot> others;
+    for (auto* daemon : cluster_.daemons()) {
+        if (daemon->machine != &machine) {
+            others.push_back(cluster_.view(*daemon));
+        }
+    }
+    const auto known = [&](const JobId& job, const auto& is) {
+        return std::any_of(others.begin(), others.end(), [&](const auto& view) {
+            const auto row = view.job(job);
+            return row && is(*row);
+        });
+    };
+    for (const auto& daemon : machine.daemons) {
+        Seq seen;
+        for (const auto& view : others) {
+            const auto cut = view.cut();
+            const auto cursor = cut.find(daemon->writer);
+            seen = std::max(seen, cursor == cut.end() ? Seq() : cursor->second.position.seq);
+        }
+        std::erase_if(positions[daemon->writer], [&](const auto& at) { return at.seq > seen; });
+    }
+    for (auto& one : truth.requests) {
+        const bool alone = one.node == machine.node.name && one.job &&
+                           !known(*one.job, [](const JobRow& row) { return row.submission(); });
+        one.excused = one.excused || alone;
+        one.given = false;  // whoever took the file may have been this machine
+    }
+    for (auto& one : truth.executions) {
+        const WriterId owner(one.node + ".worker");
+        const bool told =
+            one.node != machine.node.name || known(one.attempt.job, [&](const JobRow& row) {
+                const auto* attempt = row.attempt(one.attempt.attempt);
+                const bool started = attempt != nullptr && attempt->starts.contains(owner) &&
+                                     attempt->starts.at(owner).started;
+                return started && (!one.ended || attempt->finished);
+            });
+        one.excused = one.excused || !told;
+    }
+    truth.disk_lost[machine.node.name] = cluster_.world().scheduler().now();
+}
+
 std::string unrest(Cluster& cluster) {
     if (auto why = unrest_of_views(cluster); !why.empty()) {
         return why;
@@ -462,6 +535,29 @@ std::string unrest(Cluster& cluster) {
         return why.empty();
     });
     return why;
+}
+
+void check_executions(Cluster& cluster) {
+    std::map<AttemptId, std::vector<const Execution*>> by_attempt;
+    for (const auto& one : cluster.truth().executions) {
+        by_attempt[one.attempt].push_back(&one);
+    }
+    const auto& truth = cluster.truth();
+    // The budget of I2: the share was rolled back behind the start, and the owner's disk is lost.
+    const auto in_budget = [&](const Execution& first) {
+        return !truth.disk_lost.contains(first.node) ||
+               std::none_of(truth.rollbacks.begin(), truth.rollbacks.end(),
+                            [&](MonoTime at) { return at > first.began; });
+    };
+    for (const auto& [attempt, all] : by_attempt) {
+        if (all.size() > 1 && !in_budget(*all[0])) {
+            cluster.world().count("twice, outside the budget of I2");
+        } else if (all.size() > 1) {
+            cluster.truth().violated("I2: " + attempt.text() + " was executed " +
+                                     std::to_string(all.size()) + " times, first on " +
+                                     all[0]->node + ", then on " + all[1]->node);
+        }
+    }
 }
 
 void check_all(Cluster& cluster, const Watch& watch) { Checker(cluster, watch).run(); }

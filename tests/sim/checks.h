@@ -16,6 +16,12 @@ public:
     explicit Watch(Cluster& cluster) : cluster_(cluster) {}
     /// Takes no time. From a task of the stage.
     void look();
+    /// The share holds what it held before: what was claimed since then is gone, and what was
+    /// dropped since then, unless somebody has taken it into a log.
+    void rolled_back();
+    /// The disk of a machine is about to go: what no other view holds of its logs may go with it
+    /// (the gap of I1).
+    void disk_goes(const Machine& machine);
 
     /// Ends of logs that some view has folded (I7).
     std::map<WriterId, std::set<eventlog::LogPosition>> positions;
@@ -28,6 +34,8 @@ private:
 
 /// Why the cluster has not come to rest yet; empty when it has. Takes no time.
 std::string unrest(Cluster& cluster);
+/// No attempt ran twice: all that can be said of a cluster that does not come to rest.
+void check_executions(Cluster& cluster);
 /// Looks at everything; what does not hold is told to Truth. From a task of the stage.
 void check_all(Cluster& cluster, const Watch& watch);
 

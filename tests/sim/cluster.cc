@@ -82,7 +82,7 @@ Status Cluster::found(env::Env& env) {
             disk.open(machine->file.key_file, env::OpenMode::create_new, world_.true_time());
         CHECK(file);
         const auto pem = key.to_pem();
-        disk.write(*file, 0, as_bytes(pem), 0, world_.true_time());
+        disk.write(*file, 0, as_bytes(pem), world_.true_time());
         TRY(share::put_certificate(
             env.files, root_,
             eventlog::issue({id_,
@@ -294,6 +294,8 @@ void remove_below(Disk& disk, const std::string& path) {
 void Cluster::lose_disk(Machine& machine) {
     crash(machine);
     truth_.tell("the disk of " + machine.node.name + " is replaced by an empty one");
+    world_.count("disk lost");
+    machine.exec.disk_lost();
     remove_below(machine.node.disk, machine.file.state);
     machine.node.disk.settle();
 }

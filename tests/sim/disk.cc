@@ -44,6 +44,13 @@ void SparseBytes::read(std::uint64_t at, std::span<std::uint8_t> out) const {
     }
 }
 
+SparseBytes::Page& SparseBytes::own(std::shared_ptr<Page>& page) {
+    if (page.use_count() > 1) {
+        page = std::make_shared<Page>(*page);
+    }
+    return *page;
+}
+
 void SparseBytes::write(std::uint64_t at, ByteView bytes) {
     size_ = std::max(size_, at + bytes.size());
     while (!bytes.empty()) {
@@ -54,11 +61,11 @@ void SparseBytes::write(std::uint64_t at, ByteView bytes) {
         auto page = pages_.find(number);
         if (page == pages_.end() &&
             std::any_of(piece.begin(), piece.end(), [](auto b) { return b != 0; })) {
-            page = pages_.emplace(number, std::make_unique<Page>()).first;
+            page = pages_.emplace(number, std::make_shared<Page>()).first;
         }
         if (page != pages_.end()) {
             std::copy(piece.begin(), piece.end(),
-                      page->second->begin() + static_cast<std::ptrdiff_t>(within));
+                      own(page->second).begin() + static_cast<std::ptrdiff_t>(within));
         }
         bytes = bytes.subspan(n);
         at += n;
@@ -70,8 +77,9 @@ void SparseBytes::resize(std::uint64_t bytes) {
         pages_.erase(pages_.lower_bound((bytes + page_bytes - 1) / page_bytes), pages_.end());
         const auto last = pages_.find(bytes / page_bytes);
         if (last != pages_.end()) {
-            std::fill(last->second->begin() + static_cast<std::ptrdiff_t>(bytes % page_bytes),
-                      last->second->end(), std::uint8_t{0});
+            auto& page = own(last->second);
+            std::fill(page.begin() + static_cast<std::ptrdiff_t>(bytes % page_bytes), page.end(),
+                      std::uint8_t{0});
         }
     }
     size_ = bytes;
@@ -87,7 +95,7 @@ std::vector<std::uint64_t> SparseBytes::pages_from(std::uint64_t at) const {
 
 Disk::Disk(bool durable_names, std::uint64_t device)
     : names_at_once_(durable_names), device_(device) {
-    inodes_[root_inode].kind = env::FileKind::directory;
+    state_.inodes[root_inode].kind = env::FileKind::directory;
 }
 
 Result<InodeId> Disk::find_dir(const std::string& path) const {
@@ -95,7 +103,7 @@ Result<InodeId> Disk::find_dir(const std::string& path) const {
     if (place.target == 0) {
         return not_found(path);
     }
-    if (inodes_.at(place.target).kind != env::FileKind::directory) {
+    if (state_.inodes.at(place.target).kind != env::FileKind::directory) {
         return Error{Code::invalid, path + ": not a directory"};
     }
     return place.target;
@@ -107,7 +115,7 @@ Result<Disk::Place> Disk::find(const std::string& path) const {
         if (place.target == 0) {
             return not_found(path);
         }
-        const auto& dir = inodes_.at(place.target);
+        const auto& dir = state_.inodes.at(place.target);
         if (dir.kind != env::FileKind::directory) {
             return Error{Code::invalid, path + ": a part of it is not a directory"};
         }
@@ -118,7 +126,7 @@ Result<Disk::Place> Disk::find(const std::string& path) const {
 }
 
 InodeId Disk::make(env::FileKind kind, WallTime now) {
-    auto& inode = inodes_[++last_inode_];
+    auto& inode = state_.inodes[++last_inode_];
     inode.kind = kind;
     inode.mtime_ms = now.ms;
     return last_inode_;
@@ -126,27 +134,27 @@ InodeId Disk::make(env::FileKind kind, WallTime now) {
 
 void Disk::apply(const NameOp& op) {
     for (const auto& change : op) {
-        auto& names = inodes_.at(change.dir).names;
+        auto& names = state_.inodes.at(change.dir).names;
         const auto old = names.find(change.name);
         if (old != names.end()) {
-            --links_[old->second];
+            --state_.links[old->second];
             names.erase(old);
         }
         if (change.target != 0) {
             names[change.name] = change.target;
-            ++links_[change.target];
+            ++state_.links[change.target];
         }
     }
     if (names_at_once_) {
         apply_durable(op);
     } else {
-        pending_.push_back(op);
+        state_.pending.push_back(op);
     }
 }
 
 void Disk::apply_durable(const NameOp& op) {
     for (const auto& change : op) {
-        auto& names = inodes_.at(change.dir).durable_names;
+        auto& names = state_.inodes.at(change.dir).durable_names;
         names.erase(change.name);
         if (change.target != 0) {
             names[change.name] = change.target;
@@ -160,7 +168,7 @@ Result<InodeId> Disk::open(const std::string& path, env::OpenMode mode, WallTime
         if (mode == env::OpenMode::create_new) {
             return Error{Code::conflict, path + ": exists"};
         }
-        if (inodes_.at(place.target).kind != env::FileKind::regular) {
+        if (state_.inodes.at(place.target).kind != env::FileKind::regular) {
             return Error{Code::invalid, path + ": not a regular file"};
         }
         return place.target;
@@ -173,10 +181,10 @@ Result<InodeId> Disk::open(const std::string& path, env::OpenMode mode, WallTime
     return file;
 }
 
-std::uint64_t Disk::size(InodeId file) const { return inodes_.at(file).seen.size(); }
+std::uint64_t Disk::size(InodeId file) const { return state_.inodes.at(file).seen.size(); }
 
 std::size_t Disk::read(InodeId file, std::uint64_t at, std::span<std::uint8_t> out) const {
-    const auto& seen = inodes_.at(file).seen;
+    const auto& seen = state_.inodes.at(file).seen;
     if (at >= seen.size()) {
         return 0;
     }
@@ -185,30 +193,30 @@ std::size_t Disk::read(InodeId file, std::uint64_t at, std::span<std::uint8_t> o
     return n;
 }
 
-void Disk::write(InodeId id, std::uint64_t at, ByteView bytes, CacheId cache, WallTime now) {
-    auto& file = inodes_.at(id);
+void Disk::write(InodeId id, std::uint64_t at, ByteView bytes, WallTime now) {
+    auto& file = state_.inodes.at(id);
     if (bytes.empty()) {
         return;
     }
     if (at + bytes.size() > file.seen.size()) {
-        file.resized = cache;
+        file.resized = true;
     }
     file.seen.write(at, bytes);
     file.mtime_ms = now.ms;
     for (auto sector = at / sector_bytes; sector * sector_bytes < at + bytes.size(); ++sector) {
-        file.dirty[sector] = cache;
+        file.dirty.insert(sector);
     }
 }
 
-void Disk::resize(InodeId id, std::uint64_t bytes, CacheId cache, WallTime now) {
-    auto& file = inodes_.at(id);
+void Disk::resize(InodeId id, std::uint64_t bytes, WallTime now) {
+    auto& file = state_.inodes.at(id);
     for (const auto page : file.seen.pages_from(bytes)) {
         for (std::uint64_t at = 0; at < SparseBytes::page_bytes; at += sector_bytes) {
-            file.dirty[(page + at) / sector_bytes] = cache;
+            file.dirty.insert((page + at) / sector_bytes);
         }
     }
     file.seen.resize(bytes);
-    file.resized = cache;
+    file.resized = true;
     file.mtime_ms = now.ms;
 }
 
@@ -220,104 +228,90 @@ void Disk::keep_sector(Inode& file, std::uint64_t sector) {
     file.durable.resize(size);
 }
 
-void Disk::sync(InodeId id, CacheId cache) {
-    auto& file = inodes_.at(id);
+void Disk::sync(InodeId id) {
+    auto& file = state_.inodes.at(id);
     file.durable.resize(file.seen.size());
-    for (const auto& [sector, owner] : file.dirty) {
-        if (owner == cache) {
-            keep_sector(file, sector);
-        }
+    for (const auto sector : file.dirty) {
+        keep_sector(file, sector);
     }
-    std::erase_if(file.dirty, [&](const auto& entry) { return entry.second == cache; });
-    if (file.resized == cache) {
-        file.resized.reset();
-    }
+    file.dirty.clear();
+    file.resized = false;
 }
 
-void Disk::survive(Inode& file, std::optional<CacheId> cache, Random& random) {
-    const auto ours = [&](CacheId c) { return !cache || c == *cache; };
+void Disk::survive(Inode& file, Random& random) {
     enum class Kept : std::uint64_t { all, none, some };
     const auto kept = static_cast<Kept>(random.below(3));
     const auto keep = [&] { return kept == Kept::all || (kept == Kept::some && random.coin()); };
-    auto size = file.seen.size();
-    if (file.resized && ours(*file.resized) && !keep()) {
-        size = file.durable.size();
-    }
+    const auto size = file.resized && !keep() ? file.durable.size() : file.seen.size();
     // What stays as seen: clean pages are equal on both sides, so only dirty sectors are decided.
-    std::vector<std::uint64_t> lost;
-    for (const auto& [sector, owner] : file.dirty) {
-        if (ours(owner) && !keep()) {
-            lost.push_back(sector);
+    for (const auto sector : file.dirty) {
+        if (!keep()) {
+            std::array<std::uint8_t, sector_bytes> bytes{};
+            file.durable.read(sector * sector_bytes, bytes);
+            file.seen.write(sector * sector_bytes, bytes);
         }
-    }
-    for (const auto sector : lost) {
-        std::array<std::uint8_t, sector_bytes> bytes{};
-        file.durable.read(sector * sector_bytes, bytes);
-        file.seen.write(sector * sector_bytes, bytes);
     }
     file.seen.resize(size);
-    // What survived is on the platter now; other clients' caches stay dirty.
-    auto others = file.dirty;
-    std::erase_if(others, [&](const auto& entry) { return ours(entry.second); });
-    const bool length_of_another = file.resized && !ours(*file.resized);
-    file.durable.resize(std::max(size, length_of_another ? file.durable.size() : size));
-    for (const auto& [sector, owner] : file.dirty) {
-        if (ours(owner)) {
-            keep_sector(file, sector);
-        }
+    file.durable.resize(size);
+    for (const auto sector : file.dirty) {
+        keep_sector(file, sector);
     }
-    file.dirty = std::move(others);
-    if (!length_of_another) {
-        file.resized.reset();
-    }
+    file.dirty.clear();
+    file.resized = false;
 }
 
-void Disk::fail_sync(InodeId id, Random& random) { survive(inodes_.at(id), std::nullopt, random); }
-
-void Disk::lose_cache(CacheId cache, Random& random) {
-    for (auto& [id, inode] : inodes_) {
-        const bool any = std::any_of(inode.dirty.begin(), inode.dirty.end(),
-                                     [&](const auto& entry) { return entry.second == cache; });
-        if (any || inode.resized == cache) {
-            survive(inode, cache, random);
-        }
-    }
-}
+void Disk::fail_sync(InodeId id, Random& random) { survive(state_.inodes.at(id), random); }
 
 void Disk::crash(Random& random) {
     const bool journal = random.coin();
-    const auto prefix = random.below(pending_.size() + 1);
-    for (std::size_t i = 0; i < pending_.size(); ++i) {
+    const auto prefix = random.below(state_.pending.size() + 1);
+    for (std::size_t i = 0; i < state_.pending.size(); ++i) {
         if (journal ? i < prefix : random.coin()) {
-            apply_durable(pending_[i]);
+            apply_durable(state_.pending[i]);
         }
     }
-    pending_.clear();
-    links_.clear();
-    for (auto& [id, inode] : inodes_) {
+    state_.pending.clear();
+    state_.links.clear();
+    for (auto& [id, inode] : state_.inodes) {
         inode.names = inode.durable_names;
         for (const auto& [name, target] : inode.names) {
-            ++links_[target];
+            ++state_.links[target];
         }
         if (!inode.dirty.empty() || inode.resized) {
-            survive(inode, std::nullopt, random);
+            survive(inode, random);
         }
     }
 }
 
 void Disk::settle() {
-    for (const auto& op : pending_) {
+    for (const auto& op : state_.pending) {
         apply_durable(op);
     }
-    pending_.clear();
-    for (auto& [id, inode] : inodes_) {
+    state_.pending.clear();
+    for (auto& [id, inode] : state_.inodes) {
         inode.durable.resize(inode.seen.size());
-        for (const auto& [sector, owner] : inode.dirty) {
+        for (const auto sector : inode.dirty) {
             keep_sector(inode, sector);
         }
         inode.dirty.clear();
-        inode.resized.reset();
+        inode.resized = false;
     }
+}
+
+std::shared_ptr<const DiskState> Disk::state() const {
+    return std::make_shared<const DiskState>(state_);
+}
+
+void Disk::put_back(const DiskState& state) {
+    state_ = state;
+    last_inode_ = std::max(last_inode_, state_.inodes.rbegin()->first);
+    ++epoch_;
+}
+
+void Disk::empty() {
+    DiskState nothing;
+    nothing.inodes[root_inode].kind = env::FileKind::directory;
+    put_back(nothing);
 }
 
 Status Disk::link(const std::string& from, const std::string& to) {
@@ -329,7 +323,7 @@ Status Disk::link(const std::string& from, const std::string& to) {
     if (place.target != 0) {
         return Error{Code::conflict, to + ": exists"};
     }
-    if (inodes_.at(source.target).kind != env::FileKind::regular) {
+    if (state_.inodes.at(source.target).kind != env::FileKind::regular) {
         return Error{Code::invalid, from + ": not a regular file"};
     }
     apply({{place.dir, place.name, source.target}});
@@ -345,7 +339,8 @@ Status Disk::rename(const std::string& from, const std::string& to) {
     if (place.target == source.target) {
         return ok();  // rename(2): two links of one file stay
     }
-    if (place.target != 0 && inodes_.at(place.target).kind != inodes_.at(source.target).kind) {
+    if (place.target != 0 &&
+        state_.inodes.at(place.target).kind != state_.inodes.at(source.target).kind) {
         return Error{Code::io, to + ": of another kind"};
     }
     apply({{source.dir, source.name, 0}, {place.dir, place.name, source.target}});
@@ -357,7 +352,7 @@ Status Disk::remove(const std::string& path) {
     if (place.target == 0) {
         return not_found(path);
     }
-    if (inodes_.at(place.target).kind == env::FileKind::directory) {
+    if (state_.inodes.at(place.target).kind == env::FileKind::directory) {
         return Error{Code::io, path + ": is a directory"};
     }
     apply({{place.dir, place.name, 0}});
@@ -371,7 +366,7 @@ Status Disk::make_dirs(const std::string& path) {
         TRY_ASSIGN(const auto place, find(below));
         if (place.target == 0) {
             apply({{place.dir, place.name, make(env::FileKind::directory, WallTime{})}});
-        } else if (inodes_.at(place.target).kind != env::FileKind::directory) {
+        } else if (state_.inodes.at(place.target).kind != env::FileKind::directory) {
             return Error{Code::conflict, below + ": exists and is no directory"};
         }
     }
@@ -381,7 +376,7 @@ Status Disk::make_dirs(const std::string& path) {
 Status Disk::remove_dir(const std::string& path) {
     TRY_ASSIGN(const auto dir, find_dir(path));
     TRY_ASSIGN(const auto place, find(path));
-    if (!inodes_.at(dir).names.empty()) {
+    if (!state_.inodes.at(dir).names.empty()) {
         return Error{Code::io, path + ": not empty"};
     }
     apply({{place.dir, place.name, 0}});
@@ -392,9 +387,9 @@ Status Disk::sync_dir(const std::string& path) {
     TRY_ASSIGN(const auto dir, find_dir(path));
     // Backwards: a change that becomes durable takes earlier ones of the same directories with it.
     std::set<InodeId> dirs{dir};
-    std::vector<bool> chosen(pending_.size());
-    for (auto i = pending_.size(); i-- > 0;) {
-        const auto& op = pending_[i];
+    std::vector<bool> chosen(state_.pending.size());
+    for (auto i = state_.pending.size(); i-- > 0;) {
+        const auto& op = state_.pending[i];
         chosen[i] = std::any_of(op.begin(), op.end(),
                                 [&](const Change& c) { return dirs.contains(c.dir); });
         if (chosen[i]) {
@@ -402,29 +397,29 @@ Status Disk::sync_dir(const std::string& path) {
         }
     }
     std::vector<NameOp> rest;
-    for (std::size_t i = 0; i < pending_.size(); ++i) {
+    for (std::size_t i = 0; i < state_.pending.size(); ++i) {
         if (chosen[i]) {
-            apply_durable(pending_[i]);
+            apply_durable(state_.pending[i]);
         } else {
-            rest.push_back(std::move(pending_[i]));
+            rest.push_back(std::move(state_.pending[i]));
         }
     }
-    pending_ = std::move(rest);
+    state_.pending = std::move(rest);
     return ok();
 }
 
 Result<std::vector<env::DirEntry>> Disk::list(const std::string& path) const {
     TRY_ASSIGN(const auto dir, find_dir(path));
     std::vector<env::DirEntry> out;
-    for (const auto& [name, target] : inodes_.at(dir).names) {
-        out.push_back({name, inodes_.at(target).kind});
+    for (const auto& [name, target] : state_.inodes.at(dir).names) {
+        out.push_back({name, state_.inodes.at(target).kind});
     }
     return out;
 }
 
 std::uint64_t Disk::links_of(InodeId file) const {
-    const auto it = links_.find(file);
-    return it == links_.end() ? 0 : it->second;
+    const auto it = state_.links.find(file);
+    return it == state_.links.end() ? 0 : it->second;
 }
 
 Result<env::FileInfo> Disk::info(const std::string& path) const {
@@ -432,7 +427,7 @@ Result<env::FileInfo> Disk::info(const std::string& path) const {
     if (place.target == 0) {
         return not_found(path);
     }
-    const auto& inode = inodes_.at(place.target);
+    const auto& inode = state_.inodes.at(place.target);
     return env::FileInfo{.kind = inode.kind,
                          .size = inode.seen.size(),
                          .mtime_ms = inode.mtime_ms,

@@ -18,43 +18,16 @@
 // Files are sparse: pages that were never written, or only with zeros, cost nothing, so a log
 // segment of its full pre-sized length is cheap.
 
-#include <array>
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <optional>
-#include <set>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "env/file_system.h"
+#include "tests/sim/disk_state.h"
 #include "tests/sim/random.h"
 
 namespace reeve::sim {
-
-constexpr std::uint64_t sector_bytes = 512;
-
-using InodeId = std::uint64_t;
-/// Whose cache holds a dirty sector: on a disk of its own always 0, on the NAS the client's number.
-using CacheId = std::uint32_t;
-
-/// A sparse array of bytes.
-class SparseBytes {
-public:
-    std::uint64_t size() const { return size_; }
-    void read(std::uint64_t at, std::span<std::uint8_t> out) const;  // zeros beyond the end
-    void write(std::uint64_t at, ByteView bytes);                    // grows
-    void resize(std::uint64_t bytes);
-    std::vector<std::uint64_t> pages_from(
-        std::uint64_t at) const;  // offsets of pages at or after `at`
-    static constexpr std::uint64_t page_bytes = 4096;
-
-private:
-    using Page = std::array<std::uint8_t, page_bytes>;
-    std::map<std::uint64_t, std::unique_ptr<Page>> pages_;  // page number -> content
-    std::uint64_t size_ = 0;
-};
 
 class Disk {
 public:
@@ -66,10 +39,9 @@ public:
     Result<InodeId> open(const std::string& path, env::OpenMode mode, WallTime now);
     std::uint64_t size(InodeId file) const;
     std::size_t read(InodeId file, std::uint64_t at, std::span<std::uint8_t> out) const;
-    void write(InodeId file, std::uint64_t at, ByteView bytes, CacheId cache, WallTime now);
-    void resize(InodeId file, std::uint64_t bytes, CacheId cache, WallTime now);
-    /// What this cache holds of the file becomes durable.
-    void sync(InodeId file, CacheId cache);
+    void write(InodeId file, std::uint64_t at, ByteView bytes, WallTime now);
+    void resize(InodeId file, std::uint64_t bytes, WallTime now);
+    void sync(InodeId file);
     /// A failed sync: the kernel drops the dirty pages or not, and calls them clean either way.
     void fail_sync(InodeId file, Random& random);
 
@@ -84,28 +56,20 @@ public:
 
     /// The power of this disk's machine goes.
     void crash(Random& random);
-    /// A client of this server goes: what it had written and not synced is there or not.
-    void lose_cache(CacheId cache, Random& random);
     /// Everything durable as it is seen: the state before a run.
     void settle();
 
+    /// A snapshot, and what stands here afterwards. Handles of before are stale then: epoch().
+    std::shared_ptr<const DiskState> state() const;
+    void put_back(const DiskState& state);
+    /// Nothing is left but the root, as on a new disk.
+    void empty();
+    std::uint64_t epoch() const { return epoch_; }
+
 private:
-    struct Inode {
-        env::FileKind kind = env::FileKind::regular;
-        SparseBytes seen;
-        SparseBytes durable;
-        std::map<std::uint64_t, CacheId> dirty;  // sector -> whose
-        std::optional<CacheId> resized;          // length not synced, and whose
-        std::map<std::string, InodeId> names;
-        std::map<std::string, InodeId> durable_names;
-        std::int64_t mtime_ms = 0;
-    };
-    struct Change {
-        InodeId dir = 0;
-        std::string name;
-        InodeId target = 0;  // 0: the name goes
-    };
-    using NameOp = std::vector<Change>;  // all or nothing
+    using Inode = DiskState::Inode;
+    using Change = DiskState::Change;
+    using NameOp = DiskState::NameOp;
     struct Place {
         InodeId dir = 0;
         std::string name;
@@ -117,16 +81,15 @@ private:
     InodeId make(env::FileKind kind, WallTime now);
     void apply(const NameOp& op);
     void apply_durable(const NameOp& op);
-    void survive(Inode& file, std::optional<CacheId> cache, Random& random);
+    void survive(Inode& file, Random& random);
     void keep_sector(Inode& file, std::uint64_t sector);
     std::uint64_t links_of(InodeId file) const;
 
     const bool names_at_once_;
     const std::uint64_t device_;
-    std::map<InodeId, Inode> inodes_;
-    std::map<InodeId, std::uint64_t> links_;
-    std::vector<NameOp> pending_;
-    InodeId last_inode_ = 1;
+    DiskState state_;
+    InodeId last_inode_ = 1;  // never used again, whatever is put back
+    std::uint64_t epoch_ = 0;
 };
 
 }  // namespace reeve::sim

@@ -83,6 +83,12 @@ void ExecModel::power_lost() {
     last_number_ = kept;
 }
 
+void ExecModel::disk_lost() {
+    outcomes_.clear();
+    last_number_ = 0;
+    synced_number_ = 0;
+}
+
 void ExecModel::break_link() {
     if (link_) {
         link_->broken = true;
@@ -199,6 +205,9 @@ void ExecModel::on(env::Env& env, Start& start) {
         return;
     }
     begin(plan);
+    if (mistake_ == ExecMistake::runs_again && world_.random().chance(100)) {
+        begin(plan);  // as if the request had come twice
+    }
 }
 
 void ExecModel::begin(const env::ExecPlan& plan) {

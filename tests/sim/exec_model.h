@@ -41,6 +41,8 @@ public:
     void kill_supervisor();
     /// After World::crash: everything that ran is over.
     void power_lost();
+    /// Behind power_lost: what was recorded and not acknowledged is gone too.
+    void disk_lost();
     /// How long a request may lie before it is looked at.
     void set_stalls(std::uint32_t permille) { stall_permille_ = permille; }
     bool running() const { return !running_.empty(); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tests/sim/checks.h"
+#include "tests/sim/trouble.h"
 #include "tests/sim/workload.h"
 
 namespace reeve::sim {
@@ -26,9 +27,12 @@ public:
     void run() {
         begin();
         go_wrong();
-        come_to_rest();
-        idle();
-        check_all(cluster_, watch_);
+        if (come_to_rest()) {
+            idle();
+            check_all(cluster_, watch_);
+        } else {
+            check_executions(cluster_);
+        }
         over_ = true;
         cluster_.close();
     }
@@ -64,11 +68,14 @@ private:
         }
         auto& people =
             world_.start(desk_, "people", [this](env::Env& env) { work(cluster_, plan_, env); });
+        auto& reader =
+            world_.start(desk_, "reader", [this](env::Env& env) { read(cluster_, plan_, env); });
         auto& drainer =
             world_.start(desk_, "drain", [this](env::Env& env) { drain(cluster_, plan_, env); });
-        trouble(cluster_, plan_);
+        trouble(cluster_, plan_, watch_);
         world_.wait_ended(people);
         world_.wait_ended(drainer);
+        world_.wait_ended(reader);
         auto& tidier =
             world_.start(desk_, "undrain", [this](env::Env& env) { undrain(cluster_, env); });
         world_.set_faults(Faults::none());
@@ -80,18 +87,18 @@ private:
         world_.wait_ended(tidier);
     }
 
-    void come_to_rest() {
+    bool come_to_rest() {
         const auto until = scheduler().now() + seconds(plan_.most_rest_s);
         for (;;) {
             const auto why = unrest(cluster_);
             if (why.empty()) {
                 truth_.tell("the cluster is at rest");
-                return;
+                return true;
             }
             if (scheduler().now() >= until) {
                 truth_.violated("rest: not within " + std::to_string(plan_.most_rest_s) +
                                 " s after the last fault: " + why);
-                return;
+                return false;
             }
             world_.sleep(look_again);
         }
@@ -139,43 +146,83 @@ Plan Plan::of(std::uint64_t seed) {
     out.bell_loss_permille = static_cast<std::uint32_t>(pick(500));
     out.exec_stall_permille = static_cast<std::uint32_t>(pick(200));
     out.cluster.slots = static_cast<std::uint32_t>(random.between(1, 3));
+    const auto rarely = [&](std::int64_t most) { return random.below(3) == 0 ? pick(most) : 0; };
+    out.pauses = rarely(60);
+    out.nas_restarts = rarely(40);
+    out.cuts = rarely(40);
+    out.nas_errors = rarely(40);
+    out.unmounts = rarely(40);
+    out.full_disks = rarely(30);
+    out.clocks = rarely(40);
+    out.rollbacks = rarely(1);
+    out.losses = rarely(1);
+    out.lost_disks = rarely(1);
     return out;
 }
 
+namespace {
+
+/// What a class means: by its name, how to leave it out.
+const std::map<std::string, void (*)(Plan&)>& switches() {
+    static const std::map<std::string, void (*)(Plan&)> off{
+        {"kills", [](Plan& p) { p.kills = 0; }},
+        {"crashes", [](Plan& p) { p.crashes = 0; }},
+        {"stops", [](Plan& p) { p.stops = 0; }},
+        {"supervisor-kills", [](Plan& p) { p.supervisor_kills = 0; }},
+        {"pauses", [](Plan& p) { p.pauses = 0; }},
+        {"drains", [](Plan& p) { p.drains = 0; }},
+        {"cancels", [](Plan& p) { p.cancels_percent = 0; }},
+        {"bad", [](Plan& p) { p.bad_percent = 0; }},
+        {"bells", [](Plan& p) { p.bell_loss_permille = 0; }},
+        {"incoming", [](Plan& p) { p.incoming_percent = 0; }},
+        {"exec-stalls", [](Plan& p) { p.exec_stall_permille = 0; }},
+        {"local-sync", [](Plan& p) { p.faults.local_sync_permille = 0; }},
+        {"local-io", [](Plan& p) { p.faults.local_io_permille = 0; }},
+        {"full-disks", [](Plan& p) { p.full_disks = 0; }},
+        {"clocks", [](Plan& p) { p.clocks = 0; }},
+        {"lost-replies", [](Plan& p) { p.faults.lost_reply_permille = 0; }},
+        {"nas-io", [](Plan& p) { p.faults.nas_io_permille = 0; }},
+        {"slow", [](Plan& p) { p.faults.nas_slow_permille = 0; }},
+        {"hangs", [](Plan& p) { p.faults.nas_hang_permille = 0; }},
+        {"repeats", [](Plan& p) { p.faults.repeat_permille = 0; }},
+        {"absences", [](Plan& p) { p.faults.stale_absence_permille = 0; }},
+        {"stale-names", [](Plan& p) { p.faults.stale_name_permille = 0; }},
+        {"stale-attributes", [](Plan& p) { p.faults.stale_attributes_permille = 0; }},
+        {"writeback", [](Plan& p) { p.faults.writeback_permille = 0; }},
+        {"outages", [](Plan& p) { p.faults.outages = 0; }},
+        {"nas-restarts", [](Plan& p) { p.nas_restarts = 0; }},
+        {"cuts", [](Plan& p) { p.cuts = 0; }},
+        {"nas-errors", [](Plan& p) { p.nas_errors = 0; }},
+        {"unmounts", [](Plan& p) { p.unmounts = 0; }},
+        {"rollbacks", [](Plan& p) { p.rollbacks = 0; }},
+        {"losses", [](Plan& p) { p.losses = 0; }},
+        {"lost-disks", [](Plan& p) { p.lost_disks = 0; }},
+        {"half-the-jobs", [](Plan& p) { p.jobs /= 2; }},
+    };
+    return off;
+}
+
+}  // namespace
+
 const std::vector<std::string>& Plan::classes() {
-    static const std::vector<std::string> names{
-        "drains", "kills", "crashes",  "stops",       "supervisor-kills", "cancels",
-        "bad",    "bells", "incoming", "exec-stalls", "local-sync",       "lost-replies",
-        "nas-io", "slow",  "absences", "outages",     "half-the-jobs"};
+    static const auto names = [] {
+        std::vector<std::string> out;
+        for (const auto& [name, off] : switches()) {
+            out.push_back(name);
+        }
+        return out;
+    }();
     return names;
 }
 
-void Plan::without(const std::string& what) {
-    const std::map<std::string, std::function<void()>> off{
-        {"kills", [&] { kills = 0; }},
-        {"crashes", [&] { crashes = 0; }},
-        {"stops", [&] { stops = 0; }},
-        {"supervisor-kills", [&] { supervisor_kills = 0; }},
-        {"drains", [&] { drains = 0; }},
-        {"cancels", [&] { cancels_percent = 0; }},
-        {"bad", [&] { bad_percent = 0; }},
-        {"bells", [&] { bell_loss_permille = 0; }},
-        {"incoming", [&] { incoming_percent = 0; }},
-        {"exec-stalls", [&] { exec_stall_permille = 0; }},
-        {"local-sync", [&] { faults.local_sync_permille = 0; }},
-        {"lost-replies", [&] { faults.lost_reply_permille = 0; }},
-        {"nas-io", [&] { faults.nas_io_permille = 0; }},
-        {"slow", [&] { faults.nas_slow_permille = 0; }},
-        {"absences", [&] { faults.stale_absence_permille = 0; }},
-        {"outages", [&] { faults.outages = 0; }},
-        {"half-the-jobs", [&] { jobs /= 2; }}};
-    off.at(what)();
-}
+void Plan::without(const std::string& what) { switches().at(what)(*this); }
 
 std::string Plan::text() const {
     std::string out = faults.text();
     const auto add = [&](const char* name, std::int64_t value) {
-        out += ", " + std::string(name) + " " + std::to_string(value);
+        if (value != 0) {
+            out += ", " + std::string(name) + " " + std::to_string(value);
+        }
     };
     out += "; jobs " + std::to_string(jobs);
     add("trouble s", trouble_s);
@@ -184,6 +231,16 @@ std::string Plan::text() const {
     add("crashes", crashes);
     add("stops", stops);
     add("supervisor kills", supervisor_kills);
+    add("pauses", pauses);
+    add("nas restarts", nas_restarts);
+    add("cuts", cuts);
+    add("nas errors", nas_errors);
+    add("unmounts", unmounts);
+    add("full disks", full_disks);
+    add("clocks", clocks);
+    add("rollbacks", rollbacks);
+    add("losses", losses);
+    add("lost disks", lost_disks);
     add("drains", drains);
     add("cancels %", cancels_percent);
     add("bad %", bad_percent);

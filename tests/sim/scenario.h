@@ -24,7 +24,18 @@ struct Plan {
     int crashes = 0;
     int stops = 0;
     int supervisor_kills = 0;
+    int pauses = 0;
+    int nas_restarts = 0;
+    int cuts = 0;
+    int nas_errors = 0;
+    int unmounts = 0;
+    int full_disks = 0;
+    int clocks = 0;
     int drains = 0;
+    // In the whole run, at most one of each.
+    int rollbacks = 0;
+    int losses = 0;
+    int lost_disks = 0;
     int cancels_percent = 0;
     int bad_percent = 0;
     int incoming_percent = 0;

@@ -14,14 +14,12 @@ Error gone() { return Error{Code::cancelled, "this process has been killed"}; }
 }  // namespace
 
 WallTime SimClock::wall_now() {
-    process_.scheduler().enter(Duration(process_.world().random().between(0, instant_ns)),
-                               "wall_now");
-    return process_.world().true_time() + milliseconds(process_.node().wall_offset_ms);
+    process_.enter(Duration(process_.world().random().between(0, instant_ns)), "wall_now");
+    return process_.node().wall.at(process_.world().true_time(), process_.scheduler().now());
 }
 
 MonoTime SimClock::mono_now() {
-    process_.scheduler().enter(Duration(process_.world().random().between(0, instant_ns)),
-                               "mono_now");
+    process_.enter(Duration(process_.world().random().between(0, instant_ns)), "mono_now");
     return process_.to_mono(process_.scheduler().now());
 }
 
@@ -40,8 +38,8 @@ public:
 
     bool wait_until(MonoTime deadline) override {
         auto& scheduler = process_.scheduler();
-        if (!scheduler.enter(Duration(process_.world().random().between(0, instant_ns)),
-                             "wait_until")) {
+        if (!process_.enter(Duration(process_.world().random().between(0, instant_ns)),
+                            "wait_until")) {
             return false;
         }
         if (!notified_) {
@@ -50,6 +48,7 @@ public:
             }
             const Sleep sleep(sleeper_, scheduler.current());
             scheduler.park(process_.to_virtual(deadline), "wait_until");
+            process_.stand_still("wait_until");
         }
         return std::exchange(notified_, false);
     }
@@ -76,17 +75,17 @@ std::unique_ptr<env::WaitPoint> SimTasks::make_wait_point() {
 }
 
 void SimTasks::spawn(const std::string& name, std::function<void()> body) {
-    process_.scheduler().enter(Duration(process_.world().random().between(0, instant_ns)), "spawn");
+    process_.enter(Duration(process_.world().random().between(0, instant_ns)), "spawn");
     process_.spawn(name, std::move(body));
 }
 
 void SimTasks::sleep_until(MonoTime deadline) {
     const auto left = process_.to_virtual(deadline) - process_.scheduler().now();
-    process_.scheduler().enter(std::max(left, Duration(0)), "sleep_until");
+    process_.enter(std::max(left, Duration(0)), "sleep_until");
 }
 
 void SimEntropy::fill(std::span<std::uint8_t> out) {
-    process_.scheduler().enter(Duration(process_.world().random().between(0, instant_ns)), "fill");
+    process_.enter(Duration(process_.world().random().between(0, instant_ns)), "fill");
     for (auto& byte : out) {
         byte = static_cast<std::uint8_t>(process_.world().random().next() >> 56);
     }
@@ -123,24 +122,58 @@ MonoTime Process::to_virtual(MonoTime mono) const {
     return mono == MonoTime::never() ? mono : MonoTime{mono.ns + node_.booted.ns - boot_mono_ns};
 }
 
+bool Process::pass(Duration cost, std::string_view what) {
+    if (!scheduler().pass(cost, what)) {
+        return false;
+    }
+    while (scheduler().now() < paused_until_) {
+        if (!scheduler().pass(paused_until_ - scheduler().now(), what)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool Process::enter(Duration cost, std::string_view what) {
+    if (!pass(cost, what)) {
+        scheduler().die();
+        return false;
+    }
+    return true;
+}
+
+void Process::stand_still(std::string_view what) {
+    const auto left = paused_until_ - scheduler().now();
+    if (left > Duration(0)) {
+        enter(left, what);
+    }
+}
+
 Duration Process::travel(const Call& call) {
     auto& random = world_.random();
     if (!call.nas) {
         return Duration(random.between(1'000, call.most_local_ns));
     }
     Duration cost(random.between(100'000, 1'500'000));
-    if (random.chance(world_.faults().nas_slow_permille)) {
+    const auto& faults = world_.faults();
+    if (random.chance(faults.nas_slow_permille)) {
         world_.count("nas slow");
         cost += milliseconds(random.between(10, 10'000));
     }
-    return std::max(cost, world_.outage_left());
+    if (random.chance(faults.nas_hang_permille)) {
+        world_.count("nas call hangs");
+        cost += milliseconds(random.between(10'000, 150'000));
+    }
+    const auto outage = world_.hang_left(node_);
+    if (outage > cost) {
+        world_.count("outage");
+        return outage;
+    }
+    return cost;
 }
 
 Process::Fate Process::fate_of(const Call& call) {
     auto& random = world_.random();
-    if (!call.nas) {
-        return Fate::done;
-    }
     if (call.lie && random.chance(world_.faults().lost_reply_permille)) {
         return Fate::reply_lost;
     }
@@ -170,35 +203,98 @@ Status Process::told(const Call& call, Status result, const char* fate) {
     return result;
 }
 
-Status Process::call(const Call& call, const std::function<Status()>& effect) {
-    if (!scheduler().pass(travel(call), call.what)) {
-        if (!scheduler().dying()) {
-            return gone();
-        }
-        if (call.changes && call.nas && world_.random().coin()) {
-            world_.count("request outlives its sender");
-            leave_behind(call, effect);
-        } else if (call.changes && !call.nas && has_power_ && world_.random().coin()) {
-            static_cast<void>(effect());
-        }
-        scheduler().die();
+Status Process::killed_in(const Call& call, const std::function<Status()>& effect) {
+    if (!scheduler().dying()) {
         return gone();
     }
-    const auto fate = fate_of(call);
-    switch (fate) {
-        case Fate::io_not_done:
-            world_.count("nas io, not done");
-            return told(call, Error{Code::io, call.what + ": input/output error"}, " [not done]");
-        case Fate::io_late:
-            world_.count("nas io, done later");
-            leave_behind(call, effect);
-            return told(call, Error{Code::io, call.what + ": timed out"}, " [late]");
-        case Fate::done:
-        case Fate::reply_lost:
-        case Fate::io_done: break;
+    if (call.changes && call.nas && world_.random().coin()) {
+        world_.count("request outlives its sender");
+        leave_behind(call, effect);
+    } else if (call.changes && !call.nas && has_power_ && world_.random().coin()) {
+        static_cast<void>(effect());
     }
+    scheduler().die();
+    return gone();
+}
+
+/// What is wrong for a while makes this call fail; nothing of it was done.
+std::optional<Error> Process::refused(const Call& call) {
+    const auto storm = world_.weather().error(node_.client, scheduler().now());
+    const bool met = storm && (*storm == Storm::io || *storm == Storm::stale ||
+                               (*storm == Storm::full && call.grows) ||
+                               (*storm == Storm::read_only && (call.changes || call.grows)));
+    if (!met) {
+        return std::nullopt;
+    }
+    const std::string name = storm_name(*storm);
+    world_.count("nas fails: " + name);
+    return Error{*storm == Storm::full ? Code::full : Code::io, call.what + ": " + name};
+}
+
+/// A request names handles of the server: behind a rollback some of them mean nothing there any
+/// more, and none does in a directory that was emptied.
+std::function<Status()> Process::handled(std::function<Status()> effect) {
+    return [&world = world_, epoch = world_.nas().epoch(), effect = std::move(effect)]() -> Status {
+        if (world.nas().epoch() != epoch && (world.nas_is_empty() || world.random().coin())) {
+            world.count("stale handle");
+            return Error{Code::io, "stale file handle"};
+        }
+        return effect();
+    };
+}
+
+Status Process::call(const Call& call, const std::function<Status()>& effect) {
+    return call.nas ? call_nas(call, handled(effect)) : call_local(call, effect);
+}
+
+Status Process::call_nas(const Call& call, const std::function<Status()>& effect) {
+    const auto number = ++node_.nas.sent;
+    if (!pass(travel(call), call.what)) {
+        return killed_in(call, effect);
+    }
+    if (number < node_.nas.arrived) {
+        world_.count("requests reordered");
+    }
+    node_.nas.arrived = std::max(node_.nas.arrived, number);
+    if (auto error = refused(call)) {
+        return told(call, std::move(*error), " [storm]");
+    }
+    const auto fate = fate_of(call);
+    if (fate == Fate::io_not_done) {
+        world_.count("nas io, not done");
+        return told(call, Error{Code::io, call.what + ": input/output error"}, " [not done]");
+    }
+    if (fate == Fate::io_late) {
+        world_.count("nas io, done later");
+        leave_behind(call, effect);
+        return told(call, Error{Code::io, call.what + ": timed out"}, " [late]");
+    }
+    return reply(call, effect, fate);
+}
+
+Status Process::call_local(const Call& call, const std::function<Status()>& effect) {
+    if (!pass(travel(call), call.what)) {
+        return killed_in(call, effect);
+    }
+    if (call.grows && world_.is(Storm::disk_full, node_)) {
+        world_.count("local disk full");
+        return told(call, Error{Code::full, call.what + ": no space left on device"}, " [full]");
+    }
+    if (world_.random().chance(world_.faults().local_io_permille)) {
+        world_.count(call.changes || call.grows ? "local write failed" : "local read failed");
+        return told(call, Error{Code::io, call.what + ": input/output error"}, " [local]");
+    }
+    return told(call, effect(), "");
+}
+
+Status Process::reply(const Call& call, const std::function<Status()>& effect, Fate fate) {
     auto result = effect();
-    if (call.nas && !scheduler().enter(travel(call), call.what + " reply")) {
+    if (call.changes && !call.once && result &&
+        world_.random().chance(world_.faults().repeat_permille)) {
+        world_.count("request repeated");
+        leave_behind(call, effect);
+    }
+    if (!enter(travel(call), call.what + " reply")) {
         return gone();
     }
     if (fate == Fate::reply_lost && result) {

@@ -5,6 +5,7 @@
 // happen. Notifying a wait point, closing a file and telemetry are not points: they are what
 // destructors do.
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -99,8 +100,13 @@ private:
     /// not_found when this client believes that the name is absent.
     Status believed(const Where& where);
     void remember_absent(const Where& where);
-    Status change_name(const std::string& what, const Where& to, std::optional<Code> lie,
-                       std::function<Status()> effect);
+    Result<std::unique_ptr<NasFile>> open_nas(const Where& at, env::OpenMode mode);
+    Result<std::unique_ptr<env::File>> open_local(const Where& at, env::OpenMode mode);
+    Result<env::FileInfo> info_nas(const Where& at);
+    Status write_temporary(const std::string& path, ByteView bytes, bool durable);
+    InodeId opened_by(const std::string& path, InodeId real);
+    Status change_name(const std::string& what, const Where& to, bool grows,
+                       std::optional<Code> lie, std::function<Status()> effect);
     Process& process_;
     std::uint64_t temporary_count_ = 0;
 };
@@ -121,6 +127,13 @@ public:
     bool ended() const { return !world_.scheduler().has_tasks(group_); }
     const SimTelemetry& telemetry() const { return telemetry_; }
     void spawn(const std::string& task, std::function<void()> body);
+    void pause_until(MonoTime until) { paused_until_ = std::max(paused_until_, until); }
+
+    /// As those of the scheduler, but a paused process stands there until it goes on.
+    bool pass(Duration cost, std::string_view what);
+    bool enter(Duration cost, std::string_view what);
+    /// At once, unless it is paused.
+    void stand_still(std::string_view what);
 
     /// Virtual time of a monotonic time of this machine.
     MonoTime to_virtual(MonoTime mono) const;
@@ -133,6 +146,8 @@ public:
         bool nas = false;
         bool changes = false;      // may still be carried out after the death of the caller
         bool may_be_late = false;  // may be carried out after an io error was reported
+        bool grows = false;        // needs room
+        bool once = false;         // never carried out twice: the server knows its opens
         std::optional<Code> lie = std::nullopt;  // what the second answer says after a lost reply
         std::int64_t most_local_ns = 100'000;
     };
@@ -143,6 +158,12 @@ private:
     enum class Fate { done, reply_lost, io_done, io_not_done, io_late };
     Fate fate_of(const Call& call);
     Duration travel(const Call& call);
+    Status killed_in(const Call& call, const std::function<Status()>& effect);
+    std::optional<Error> refused(const Call& call);
+    std::function<Status()> handled(std::function<Status()> effect);
+    Status call_nas(const Call& call, const std::function<Status()>& effect);
+    Status call_local(const Call& call, const std::function<Status()>& effect);
+    Status reply(const Call& call, const std::function<Status()>& effect, Fate fate);
     void leave_behind(const Call& call, const std::function<Status()>& effect);
     Status told(const Call& call, Status result, const char* fate);
 
@@ -151,6 +172,7 @@ private:
     const GroupId group_;
     const std::string name_;
     bool has_power_ = true;
+    MonoTime paused_until_;
     SimClock clock_{*this};
     SimFileSystem files_{*this};
     SimTasks tasks_{*this};

@@ -178,7 +178,7 @@ TEST_F(SimWorld, AnOutageHoldsCallsOnTheNasAndNothingElse) {
             }
             EXPECT_LT(env.clock.mono_now() - start, milliseconds(10));
         });
-        const auto left = world_->outage_left();
+        const auto left = world_->hang_left(*nova_);
         const auto start = env.clock.mono_now();
         EXPECT_TRUE(env.files.list("/nas"));
         EXPECT_GE(env.clock.mono_now() - start, left - milliseconds(1));

@@ -1,5 +1,5 @@
 // The files of a simulated process: which disk a path means, what each call does there, and which
-// faults it can meet. The faults themselves are Process::call in sim_env.cc.
+// faults it can meet. Those of calls are Process::call in sim_env.cc.
 
 #include <algorithm>
 
@@ -9,13 +9,14 @@ namespace reeve::sim {
 namespace {
 
 constexpr std::int64_t sync_ns = 500'000;
-constexpr std::int64_t longest_absence_ns = 58'000'000'000;  // measured on a real client
+// Measured on a real client.
+constexpr std::int64_t longest_absence_ns = 58'000'000'000;
+constexpr std::int64_t longest_old_name_ns = 2'500'000'000;
+constexpr std::int64_t longest_attributes_ns = 3'000'000'000;
+constexpr std::size_t most_remembered = 4096;
 constexpr std::uint64_t plenty_bytes = std::uint64_t{1} << 40;
 
-std::shared_ptr<Bytes> copy_of(ByteView bytes) {
-    return std::make_shared<Bytes>(bytes.begin(), bytes.end());
-}
-
+/// An open file of the machine's own disk.
 class SimFile : public env::File {
 public:
     SimFile(Process& process, Where where, InodeId inode, bool writable)
@@ -23,39 +24,48 @@ public:
 
     Result<std::size_t> read_at(Offset at, std::span<std::uint8_t> out) override {
         std::size_t n = 0;
-        TRY(process_.call({.what = text("read", at.v, out.size()), .nas = where_.nas},
-                          [&]() -> Status {
-                              n = where_.disk->read(inode_, at.v, out);
-                              return ok();
-                          }));
+        TRY(process_.call({.what = text("read", at.v, out.size())}, [&]() -> Status {
+            n = where_.disk->read(inode_, at.v, out);
+            return ok();
+        }));
         return n;
     }
 
+    /// The death of the process, or a failure, leaves a prefix of the bytes: write(2) is not one
+    /// step.
     Status write_at(Offset at, ByteView bytes) override {
         TRY(usable());
+        auto& random = process_.world().random();
+        const auto now = process_.world().true_time();
+        const auto part = [&] { return bytes.first(random.below(bytes.size() + 1)); };
         const auto what = text("write", at.v, bytes.size());
-        if (!where_.nas) {
-            return write_local(what, at.v, bytes);
+        if (!process_.pass(Duration(random.between(1'000, 100'000)), what)) {
+            if (process_.has_power() && process_.scheduler().dying()) {
+                where_.disk->write(inode_, at.v, part(), now);
+            }
+            process_.scheduler().die();
+            return Error{Code::cancelled, "this process has been killed"};
         }
-        auto* disk = where_.disk;
-        return process_.call({.what = what, .nas = true, .changes = true},
-                             [disk, inode = inode_, at, data = copy_of(bytes), cache = cache(),
-                              now = process_.world().true_time()]() -> Status {
-                                 disk->write(inode, at.v, *data, cache, now);
-                                 return ok();
-                             });
+        if (auto error = failure(what, at.v + bytes.size())) {
+            if (error->code != Code::full) {
+                where_.disk->write(inode_, at.v, part(), now);
+            }
+            return std::move(*error);
+        }
+        where_.disk->write(inode_, at.v, bytes, now);
+        process_.scheduler().note(what + " ok");
+        return ok();
     }
 
     Status sync() override {
         TRY(usable());
         auto& world = process_.world();
-        if (!where_.nas && world.random().chance(world.faults().local_sync_permille)) {
+        if (world.random().chance(world.faults().local_sync_permille)) {
             return fail_sync();
         }
-        const auto what = "sync " + where_.path;
-        auto done = process_.call({.what = what, .nas = where_.nas, .most_local_ns = sync_ns},
-                                  [disk = where_.disk, inode = inode_, mine = cache()]() -> Status {
-                                      disk->sync(inode, mine);
+        auto done = process_.call({.what = "sync " + where_.path, .most_local_ns = sync_ns},
+                                  [this]() -> Status {
+                                      where_.disk->sync(inode_);
                                       return ok();
                                   });
         poisoned_ = !done;
@@ -64,7 +74,7 @@ public:
 
     Result<std::uint64_t> size() override {
         std::uint64_t n = 0;
-        TRY(process_.call({.what = "size " + where_.path, .nas = where_.nas}, [&]() -> Status {
+        TRY(process_.call({.what = "size " + where_.path}, [&]() -> Status {
             n = where_.disk->size(inode_);
             return ok();
         }));
@@ -73,10 +83,11 @@ public:
 
     Status resize(std::uint64_t bytes) override {
         TRY(usable());
-        return process_.call({.what = text("resize", bytes, 0), .nas = where_.nas, .changes = true},
-                             [disk = where_.disk, inode = inode_, bytes, cache = cache(),
+        const bool grows = bytes > where_.disk->size(inode_);
+        return process_.call({.what = text("resize", bytes, 0), .changes = true, .grows = grows},
+                             [disk = where_.disk, inode = inode_, bytes,
                               now = process_.world().true_time()]() -> Status {
-                                 disk->resize(inode, bytes, cache, now);
+                                 disk->resize(inode, bytes, now);
                                  return ok();
                              });
     }
@@ -86,7 +97,6 @@ private:
         return std::string(verb) + " " + where_.path + " " + std::to_string(at) + "+" +
                std::to_string(n);
     }
-    CacheId cache() const { return where_.nas ? process_.node().cache : 0; }
 
     Status usable() const {
         if (!writable_) {
@@ -95,21 +105,20 @@ private:
         return poisoned_ ? Status(Error{Code::io, where_.path + ": an earlier sync failed"}) : ok();
     }
 
-    /// The death of the process leaves a prefix of the bytes: write(2) is not one step.
-    Status write_local(const std::string& what, std::uint64_t at, ByteView bytes) {
-        auto& scheduler = process_.scheduler();
-        auto& random = process_.world().random();
-        const auto now = process_.world().true_time();
-        if (!scheduler.pass(Duration(random.between(1'000, 100'000)), what)) {
-            if (process_.has_power() && scheduler.dying()) {
-                where_.disk->write(inode_, at, bytes.first(random.below(bytes.size() + 1)), 0, now);
-            }
-            scheduler.die();
-            return Error{Code::cancelled, "this process has been killed"};
+    /// Of a write that ends at `end`: what lies in front of the file's end needs no room.
+    std::optional<Error> failure(const std::string& what, std::uint64_t end) {
+        auto& world = process_.world();
+        if (end > where_.disk->size(inode_) && world.is(Storm::disk_full, process_.node())) {
+            world.count("local disk full");
+            process_.scheduler().note(what + " [full]");
+            return Error{Code::full, where_.path + ": no space left on device"};
         }
-        where_.disk->write(inode_, at, bytes, 0, now);
-        scheduler.note(what + " ok");
-        return ok();
+        if (world.random().chance(world.faults().local_io_permille)) {
+            world.count("local write failed");
+            process_.scheduler().note(what + " [fails]");
+            return Error{Code::io, where_.path + ": input/output error"};
+        }
+        return std::nullopt;
     }
 
     Status fail_sync() {
@@ -138,6 +147,10 @@ Result<Where> SimFileSystem::where(const std::string& path) const {
     const auto under = [&](const std::string& prefix) {
         return path == prefix || path.starts_with(prefix + "/");
     };
+    if (under(nas) && process_.world().is(Storm::unmounted, process_.node())) {
+        process_.world().count("unmounted");
+        return Where{&process_.node().mount_point, false, path};
+    }
     if (under(nas)) {
         return Where{&process_.world().nas(), true, path};
     }
@@ -148,10 +161,7 @@ Result<Where> SimFileSystem::where(const std::string& path) const {
 }
 
 Status SimFileSystem::believed(const Where& where) {
-    if (!where.nas) {
-        return ok();
-    }
-    auto& absent = process_.node().absent_until;
+    auto& absent = process_.node().nas.absent_until;
     const auto it = absent.find(where.path);
     if (it == absent.end()) {
         return ok();
@@ -169,38 +179,82 @@ Status SimFileSystem::believed(const Where& where) {
 void SimFileSystem::remember_absent(const Where& where) {
     auto& world = process_.world();
     if (where.nas && world.random().chance(world.faults().stale_absence_permille)) {
-        process_.node().absent_until[where.path] =
+        process_.node().nas.absent_until[where.path] =
             world.scheduler().now() + Duration(world.random().between(0, longest_absence_ns));
     }
 }
 
-Status SimFileSystem::change_name(const std::string& what, const Where& to, std::optional<Code> lie,
-                                  std::function<Status()> effect) {
-    auto done = process_.call(
-        {.what = what, .nas = to.nas, .changes = true, .may_be_late = true, .lie = lie}, effect);
-    process_.node().absent_until.erase(to.path);
+Status SimFileSystem::change_name(const std::string& what, const Where& to, bool grows,
+                                  std::optional<Code> lie, std::function<Status()> effect) {
+    auto done = process_.call({.what = what,
+                               .nas = to.nas,
+                               .changes = true,
+                               .may_be_late = true,
+                               .grows = grows,
+                               .lie = lie},
+                              effect);
+    process_.node().nas.forget(to.path);
     return done;
 }
 
-Result<std::unique_ptr<env::File>> SimFileSystem::open(const std::string& path,
-                                                       env::OpenMode mode) {
-    TRY_ASSIGN(const auto at, where(path));
+Result<std::unique_ptr<env::File>> SimFileSystem::open_local(const Where& at, env::OpenMode mode) {
+    const bool creates = mode == env::OpenMode::create || mode == env::OpenMode::create_new;
+    const auto inode = std::make_shared<InodeId>(0);
+    TRY(process_.call({.what = (creates ? "create " : "open ") + at.path,
+                       .changes = creates,
+                       .grows = creates && !at.disk->info(at.path)},
+                      [at, mode, inode, now = process_.world().true_time()]() -> Status {
+                          TRY_ASSIGN(*inode, at.disk->open(at.path, mode, now));
+                          return ok();
+                      }));
+    return std::unique_ptr<env::File>(
+        std::make_unique<SimFile>(process_, at, *inode, mode != env::OpenMode::read));
+}
+
+/// Which file a name opens: for some seconds it may be the one that stood there before.
+InodeId SimFileSystem::opened_by(const std::string& path, InodeId real) {
+    auto& world = process_.world();
+    const auto permille = world.faults().stale_name_permille;
+    if (permille == 0) {
+        return real;
+    }
+    auto& names = process_.node().nas.names;
+    const auto now = process_.scheduler().now();
+    const auto found = names.find(path);
+    if (found != names.end() && found->second.inode != real && now < found->second.until &&
+        world.random().chance(permille)) {
+        world.count("stale name");
+        return found->second.inode;
+    }
+    if (names.size() >= most_remembered) {
+        names.clear();
+    }
+    names[path] = {real, now + Duration(longest_old_name_ns)};
+    return real;
+}
+
+Result<std::unique_ptr<NasFile>> SimFileSystem::open_nas(const Where& at, env::OpenMode mode) {
     const bool creates = mode == env::OpenMode::create || mode == env::OpenMode::create_new;
     const auto lie =
         mode == env::OpenMode::create_new ? std::optional(Code::conflict) : std::nullopt;
     // Found by the effect, which may run after this call is over: then nobody looks.
-    const auto inode = std::make_shared<InodeId>(0);
+    const auto opened = std::make_shared<NasFile::Opened>();
     const auto now = process_.world().true_time();
-    const auto effect = [this, at, mode, inode, now, creates]() -> Status {
+    const auto effect = [this, at, mode, opened, now, creates]() -> Status {
         if (!creates) {
             TRY(believed(at));
         }
-        TRY_ASSIGN(*inode, at.disk->open(at.path, mode, now));
+        TRY_ASSIGN(const auto real, at.disk->open(at.path, mode, now));
+        opened->inode = mode == env::OpenMode::read ? opened_by(at.path, real) : real;
+        opened->epoch = at.disk->epoch();
+        opened->size = at.disk->size(opened->inode);
         return ok();
     };
-    const auto done = process_.call({.what = (creates ? "create " : "open ") + path,
-                                     .nas = at.nas,
+    const auto done = process_.call({.what = (creates ? "create " : "open ") + at.path,
+                                     .nas = true,
                                      .changes = creates,
+                                     .grows = creates,
+                                     .once = true,
                                      .lie = lie},
                                     effect);
     if (!done) {
@@ -210,10 +264,19 @@ Result<std::unique_ptr<env::File>> SimFileSystem::open(const std::string& path,
         return done.error();
     }
     if (creates) {
-        process_.node().absent_until.erase(path);
+        process_.node().nas.forget(at.path);
     }
-    return std::unique_ptr<env::File>(
-        std::make_unique<SimFile>(process_, at, *inode, mode != env::OpenMode::read));
+    return std::make_unique<NasFile>(process_, at.path, *opened, mode != env::OpenMode::read);
+}
+
+Result<std::unique_ptr<env::File>> SimFileSystem::open(const std::string& path,
+                                                       env::OpenMode mode) {
+    TRY_ASSIGN(const auto at, where(path));
+    if (!at.nas) {
+        return open_local(at, mode);
+    }
+    TRY_ASSIGN(auto file, open_nas(at, mode));
+    return std::unique_ptr<env::File>(std::move(file));
 }
 
 Result<Bytes> SimFileSystem::read_file(const std::string& path, std::uint64_t limit) {
@@ -228,18 +291,25 @@ Result<Bytes> SimFileSystem::read_file(const std::string& path, std::uint64_t li
     return out;
 }
 
+/// On the NAS the close says what became of the bytes; on a disk it says nothing.
+Status SimFileSystem::write_temporary(const std::string& path, ByteView bytes, bool durable) {
+    TRY_ASSIGN(const auto at, where(path));
+    if (at.nas) {
+        TRY_ASSIGN(const auto file, open_nas(at, env::OpenMode::create));
+        TRY(file->write_at(Offset(0), bytes));
+        return durable ? file->sync() : file->flush();
+    }
+    TRY_ASSIGN(const auto file, open_local(at, env::OpenMode::create));
+    TRY(file->write_at(Offset(0), bytes));
+    return durable ? file->sync() : ok();
+}
+
 Status SimFileSystem::replace_file(const std::string& path, ByteView bytes, bool durable) {
     const auto slash = path.rfind('/');
     const auto dir = path.substr(0, slash);
     const auto temporary = dir + "/.tmp-" + std::to_string(process_.group().v) + "-" +
                            std::to_string(++temporary_count_) + "-" + path.substr(slash + 1);
-    {
-        TRY_ASSIGN(const auto file, open(temporary, env::OpenMode::create));
-        TRY(file->write_at(Offset(0), bytes));
-        if (durable) {
-            TRY(file->sync());
-        }
-    }
+    TRY(write_temporary(temporary, bytes, durable));
     TRY(rename(temporary, path));
     return durable ? sync_dir(dir) : ok();  // as production does
 }
@@ -250,7 +320,7 @@ Status SimFileSystem::link(const std::string& from, const std::string& to) {
     if (source.disk != target.disk) {
         return Error{Code::io, "link between two file systems"};
     }
-    return change_name("link " + from + " " + to, target, Code::conflict,
+    return change_name("link " + from + " " + to, target, true, Code::conflict,
                        [source, target] { return target.disk->link(source.path, target.path); });
 }
 
@@ -260,25 +330,25 @@ Status SimFileSystem::rename(const std::string& from, const std::string& to) {
     if (source.disk != target.disk) {
         return Error{Code::io, "rename between two file systems"};
     }
-    return change_name("rename " + from + " " + to, target, Code::not_found,
+    return change_name("rename " + from + " " + to, target, false, Code::not_found,
                        [source, target] { return target.disk->rename(source.path, target.path); });
 }
 
 Status SimFileSystem::remove(const std::string& path) {
     TRY_ASSIGN(const auto at, where(path));
-    return change_name("remove " + path, at, Code::not_found,
+    return change_name("remove " + path, at, false, Code::not_found,
                        [at] { return at.disk->remove(at.path); });
 }
 
 Status SimFileSystem::make_dirs(const std::string& path) {
     TRY_ASSIGN(const auto at, where(path));
-    return change_name("make_dirs " + path, at, std::nullopt,
+    return change_name("make_dirs " + path, at, !at.disk->info(at.path), std::nullopt,
                        [at] { return at.disk->make_dirs(at.path); });
 }
 
 Status SimFileSystem::remove_dir(const std::string& path) {
     TRY_ASSIGN(const auto at, where(path));
-    return change_name("remove_dir " + path, at, Code::not_found,
+    return change_name("remove_dir " + path, at, false, Code::not_found,
                        [at] { return at.disk->remove_dir(at.path); });
 }
 
@@ -302,8 +372,7 @@ Result<env::FileInfo> SimFileSystem::info(const std::string& path) {
     TRY_ASSIGN(const auto at, where(path));
     env::FileInfo out;
     const auto done = process_.call({.what = "info " + path, .nas = at.nas}, [&]() -> Status {
-        TRY(believed(at));
-        TRY_ASSIGN(out, at.disk->info(at.path));
+        TRY_ASSIGN(out, at.nas ? info_nas(at) : at.disk->info(at.path));
         return ok();
     });
     if (!done) {
@@ -315,10 +384,43 @@ Result<env::FileInfo> SimFileSystem::info(const std::string& path) {
     return out;
 }
 
+/// Attributes may be those of some seconds ago, also of a file that is gone.
+Result<env::FileInfo> SimFileSystem::info_nas(const Where& at) {
+    TRY(believed(at));
+    auto& world = process_.world();
+    auto real = at.disk->info(at.path);
+    const auto permille = world.faults().stale_attributes_permille;
+    if (permille == 0) {
+        return real;
+    }
+    auto& known = process_.node().nas.attributes;
+    const auto now = process_.scheduler().now();
+    const auto found = known.find(at.path);
+    if (found != known.end() && now < found->second.until && world.random().chance(permille)) {
+        const auto& old = found->second.info;
+        if (!real || real->size != old.size || real->mtime_ms != old.mtime_ms ||
+            real->inode != old.inode || real->links != old.links) {
+            world.count("stale attributes");
+        }
+        return old;
+    }
+    if (known.size() >= most_remembered) {
+        known.clear();
+    }
+    if (real) {
+        known[at.path] = {*real, now + Duration(longest_attributes_ns)};
+    }
+    return real;
+}
+
 Result<std::uint64_t> SimFileSystem::free_bytes(const std::string& path) {
     TRY_ASSIGN(const auto at, where(path));
     TRY(process_.call({.what = "free_bytes " + path, .nas = at.nas}, [] { return ok(); }));
-    return plenty_bytes;
+    const bool full = at.nas
+                          ? process_.world().weather().error(
+                                process_.node().client, process_.scheduler().now()) == Storm::full
+                          : process_.world().is(Storm::disk_full, process_.node());
+    return full ? 0 : plenty_bytes;
 }
 
 }  // namespace reeve::sim

@@ -1,6 +1,7 @@
 // `tools/sim`: runs whole clusters in the simulator and tells what happened.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <iostream>
@@ -17,14 +18,19 @@ struct Options {
     bool story = false;
     bool shrink = false;
     bool until_violated = false;
+    bool digests = false;
     std::vector<std::string> without;
+    int jobs = -1;
+    std::int64_t trouble_s = -1;
 };
 
-Plan plan_of(std::uint64_t seed, const std::vector<std::string>& without) {
+Plan plan_of(std::uint64_t seed, const Options& options) {
     auto plan = Plan::of(seed);
-    for (const auto& what : without) {
+    for (const auto& what : options.without) {
         plan.without(what);
     }
+    plan.jobs = options.jobs >= 0 ? options.jobs : plan.jobs;
+    plan.trouble_s = options.trouble_s >= 0 ? options.trouble_s : plan.trouble_s;
     return plan;
 }
 
@@ -41,51 +47,109 @@ void show(const RunResult& run, std::uint64_t seed, double cpu) {
     std::fflush(stdout);
 }
 
-/// Leaves out what is not needed for the failure, one class after the other.
-void shrink(std::uint64_t seed, std::vector<std::string> without) {
-    for (const auto& what : Plan::classes()) {
-        if (std::find(without.begin(), without.end(), what) != without.end()) {
-            continue;
+/// Smaller and smaller, as long as the same thing goes wrong.
+class Shrinker {
+public:
+    Shrinker(std::uint64_t seed, Options options, const RunResult& found)
+        : seed_(seed), options_(std::move(options)), what_(kind_of(found.violations.front())) {}
+
+    void run() {
+        std::printf("  looking for less that ends with %s:\n", what_.c_str());
+        for (const auto& what : Plan::classes()) {
+            auto fewer = options_;
+            fewer.without.push_back(what);
+            take("without " + what, fewer);
         }
-        auto fewer = without;
-        fewer.push_back(what);
-        const bool fails = !run_cluster(plan_of(seed, fewer), {}).violations.empty();
-        std::printf("  without %s: %s\n", what.c_str(), fails ? "fails still" : "holds");
+        for (bool again = true; again;) {
+            const auto plan = plan_of(seed_, options_);
+            auto fewer = options_;
+            fewer.jobs = plan.jobs / 2;
+            again = plan.jobs > 0 && take(std::to_string(fewer.jobs) + " jobs", fewer);
+        }
+        for (bool again = true; again;) {
+            const auto plan = plan_of(seed_, options_);
+            auto fewer = options_;
+            fewer.trouble_s = plan.trouble_s * 2 / 3;
+            again = plan.trouble_s > 5 &&
+                    take(std::to_string(fewer.trouble_s) + " s of trouble", fewer);
+        }
+        std::printf("shortest found: %s\n", command().c_str());
+    }
+
+private:
+    /// "I2: job ..." -> "I2"
+    static std::string kind_of(const std::string& violation) {
+        return violation.substr(0, violation.find(':'));
+    }
+
+    bool take(const std::string& how, const Options& fewer) {
+        const auto plan = plan_of(seed_, fewer);
+        if (plan.text() == plan_of(seed_, options_).text()) {
+            return false;  // it was off already
+        }
+        const auto violations = run_cluster(plan, {}).violations;
+        const bool same = std::any_of(violations.begin(), violations.end(),
+                                      [&](const auto& one) { return kind_of(one) == what_; });
+        std::printf("  %s: %s\n", how.c_str(), same ? "fails still" : "holds");
         std::fflush(stdout);
-        if (fails) {
-            without = std::move(fewer);
+        if (same) {
+            options_ = fewer;
         }
+        return same;
     }
-    std::string command = "tools/sim --story --seed " + std::to_string(seed);
-    for (const auto& what : without) {
-        command += " --without " + what;
+
+    std::string command() const {
+        std::string out = "tools/sim --story --seed " + std::to_string(seed_);
+        for (const auto& what : options_.without) {
+            out += " --without " + what;
+        }
+        out += options_.jobs >= 0 ? " --jobs " + std::to_string(options_.jobs) : "";
+        return out +
+               (options_.trouble_s >= 0 ? " --trouble " + std::to_string(options_.trouble_s) : "");
     }
-    std::printf("shortest found: %s\n", command.c_str());
-}
+
+    const std::uint64_t seed_;
+    Options options_;
+    const std::string what_;
+};
 
 int run(const Options& options) {
     int failed = 0;
+    Coverage coverage;
     for (auto seed = options.seed; seed < options.seed + options.seeds; ++seed) {
         const auto before = std::clock();
         RunOptions how;
         how.echo = options.story;
-        auto plan = plan_of(seed, options.without);
+        auto plan = plan_of(seed, options);
         plan.total_s = options.minutes * 60;
         const auto result = run_cluster(plan, how);
         const auto cpu = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
-        show(result, seed, cpu);
+        if (options.digests) {
+            std::printf("%llu %016llx\n", static_cast<unsigned long long>(seed),
+                        static_cast<unsigned long long>(result.digest));
+        } else {
+            show(result, seed, cpu);
+        }
+        for (const auto& [what, n] : result.coverage) {
+            coverage[what] += n;
+        }
         if (!result.violations.empty()) {
             ++failed;
             if (options.until_violated) {
                 return 1;
             }
             if (options.shrink) {
-                shrink(seed, options.without);
+                Shrinker(seed, options, result).run();
             } else {
                 std::printf("again, in words: tools/sim --story --seed %llu\n",
                             static_cast<unsigned long long>(seed));
             }
         }
+    }
+    if (options.seeds > 1 && !options.digests) {
+        std::printf("%d of %llu seeds violated something\n%s", failed,
+                    static_cast<unsigned long long>(options.seeds),
+                    coverage_table(coverage).c_str());
     }
     return failed == 0 ? 0 : 1;
 }
@@ -104,6 +168,9 @@ int main(int argc, char** argv) {
     app.add_flag("--until-violated", options.until_violated,
                  "no further seed after the first that fails");
     app.add_flag("--shrink", options.shrink, "leave out what a failure does not need");
+    app.add_flag("--digests", options.digests, "print the digest of each seed's trace only");
+    app.add_option("--jobs", options.jobs, "instead of the seed's number");
+    app.add_option("--trouble", options.trouble_s, "for so many seconds, instead of the seed's");
     app.add_option("--without", options.without, "a class of trouble that is left out")
         ->check(CLI::IsMember(reeve::sim::Plan::classes()));
     CLI11_PARSE(app, argc, argv);

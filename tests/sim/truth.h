@@ -24,6 +24,7 @@ struct Execution {
     std::optional<MonoTime> ended;
     std::optional<env::ExecOutcome> outcome;  // as the supervisor recorded it
     bool outcome_lost = false;                // with the power, before it was on the platter
+    bool excused = false;                     // what its log says of it went with its disk
 };
 
 enum class Door : std::uint8_t { socket, incoming };
@@ -39,6 +40,7 @@ struct Request {
     std::optional<JobId> job;        // the answer: it was accepted under this id
     std::optional<std::string> no;   // the answer: it was refused
     std::optional<MonoTime> cancel;  // a cancel was answered with yes
+    bool excused = false;            // its job went with a disk, and nobody else knew of it
 };
 
 class Truth {
@@ -47,6 +49,9 @@ public:
 
     std::vector<Execution> executions;
     std::vector<Request> requests;
+    // What the budgets of I1 and I2 are about.
+    std::map<std::string, MonoTime> disk_lost;  // by node, the last time
+    std::vector<MonoTime> rollbacks;
 
     /// Something that a reader of the run wants to know.
     void tell(const std::string& what);

@@ -121,11 +121,15 @@ private:
                         {"documents", json::array({one.document})},
                         {"request_id", "desk " + one.name}};
         for (int tries = 0; tries < most_tries; ++tries) {
+            const auto asked = cluster_.world().scheduler().now();
             const auto answer = ask(cluster_, env_, one.node, body);
             if (!answer.is_discarded() && answer.value("ok", false)) {
                 const auto job = JobId::parse(answer["jobs"][0]["job"].get<std::string>());
                 CHECK(job);
                 cluster_.truth().requests[index].job = *job;
+                const auto& lost = cluster_.truth().disk_lost;
+                cluster_.truth().requests[index].excused =
+                    lost.contains(one.node) && lost.at(one.node) >= asked;
                 cluster_.truth().tell(one.node + " accepted " + one.name + " as " + job->text() +
                                       ": " + one.document);
                 return;
@@ -214,6 +218,23 @@ void drain(Cluster& cluster, const Plan& plan, env::Env& desk) {
     }
 }
 
+void read(Cluster& cluster, const Plan& plan, env::Env& desk) {
+    auto& world = cluster.world();
+    const auto until = world.scheduler().now() + seconds(plan.trouble_s);
+    while (world.scheduler().now() < until) {
+        for (auto* daemon : cluster.daemons()) {
+            const auto path = cluster.root() + "/status/" + daemon->writer.v + ".json";
+            const auto bytes = desk.files.read_file(path, 1 << 20);
+            // It is replaced whole but not synced: a server that restarts may leave a part of it.
+            if (bytes && plan.nas_restarts == 0 && !json::accept(as_text(*bytes))) {
+                cluster.truth().violated("rendering: " + path + " is no whole document");
+            }
+            desk.tasks.sleep_until(desk.clock.mono_now() +
+                                   milliseconds(world.random().between(100, 1'000)));
+        }
+    }
+}
+
 void undrain(Cluster& cluster, env::Env& desk) {
     for (const auto* machine : cluster.workers()) {
         while (!set_drain(cluster, desk, machine->node.name, "off")) {
@@ -223,47 +244,5 @@ void undrain(Cluster& cluster, env::Env& desk) {
 }
 
 void work(Cluster& cluster, const Plan& plan, env::Env& desk) { Desk(cluster, plan, desk).run(); }
-
-namespace {
-
-/// Events of one kind at random times, `per_hour` in the mean.
-std::vector<MonoTime> times_of(Random& random, MonoTime from, std::int64_t seconds_long,
-                               int per_hour) {
-    std::vector<MonoTime> out;
-    const auto n = per_hour == 0 ? 0 : (per_hour * seconds_long + 3599) / 3600;
-    for (std::int64_t i = 0; i < n; ++i) {
-        out.push_back(from + milliseconds(random.between(0, seconds_long * 1000)));
-    }
-    return out;
-}
-
-}  // namespace
-
-void trouble(Cluster& cluster, const Plan& plan) {
-    auto& world = cluster.world();
-    auto& random = world.random();
-    const auto from = world.scheduler().now();
-    std::vector<std::pair<MonoTime, int>> events;
-    const int rates[] = {plan.kills, plan.crashes, plan.stops, plan.supervisor_kills};
-    for (int kind = 0; kind < 4; ++kind) {
-        for (const auto at : times_of(random, from, plan.trouble_s, rates[kind])) {
-            events.emplace_back(at, kind);
-        }
-    }
-    std::sort(events.begin(), events.end());
-    for (const auto& [at, kind] : events) {
-        world.sleep(std::max(at - world.scheduler().now(), Duration(0)));
-        const auto daemons = cluster.daemons();
-        auto& daemon = *daemons[random.below(daemons.size())];
-        switch (kind) {
-            case 0: cluster.kill(daemon); break;
-            case 1: cluster.crash(*daemon.machine); break;
-            case 2: cluster.stop(daemon); break;
-            default: cluster.kill_supervisor(*daemon.machine); break;
-        }
-    }
-    const auto end = from + seconds(plan.trouble_s);
-    world.sleep(std::max(end - world.scheduler().now(), Duration(0)));
-}
 
 }  // namespace reeve::sim

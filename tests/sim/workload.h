@@ -1,7 +1,7 @@
 #pragma once
 
-// People: they submit, drop files, cancel and drain, from a machine of their own; and what goes
-// wrong around them. All by the seed.
+// People: they submit, drop files, cancel and drain, from a machine of their own. All by the
+// seed.
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -12,11 +12,11 @@ namespace reeve::sim {
 /// Asks for everything in the plan, within its time of trouble; returns when each has an answer or
 /// was given up. A task of the machine "desk".
 void work(Cluster& cluster, const Plan& plan, env::Env& desk);
+/// Reads what the writers show of themselves on the share, again and again: it is always whole.
+void read(Cluster& cluster, const Plan& plan, env::Env& desk);
 /// Drains nodes and takes that back; the last word is that none is drained.
 void drain(Cluster& cluster, const Plan& plan, env::Env& desk);
 void undrain(Cluster& cluster, env::Env& desk);
-/// Kills, crashes, stops; returns when the time of trouble is over. A task of the stage.
-void trouble(Cluster& cluster, const Plan& plan);
 
 /// The answer as JSON; discarded when there was none.
 nlohmann::json ask(Cluster& cluster, env::Env& desk, const std::string& node,

@@ -12,25 +12,12 @@ constexpr Duration poll_every = milliseconds(1);
 
 }  // namespace
 
-Faults Faults::of(Random& random) {
-    Faults faults;
-    const auto pick = [&](std::int64_t most) {
-        return random.coin() ? static_cast<std::uint32_t>(random.between(1, most)) : 0;
-    };
-    faults.lost_reply_permille = pick(60);
-    faults.nas_io_permille = pick(40);
-    faults.nas_slow_permille = pick(20);
-    faults.stale_absence_permille = pick(300);
-    faults.local_sync_permille = pick(10);
-    faults.outages = pick(2);
-    return faults;
-}
-
-std::string Faults::text() const {
-    return "faults permille: lost reply " + std::to_string(lost_reply_permille) + ", nas io " +
-           std::to_string(nas_io_permille) + ", slow " + std::to_string(nas_slow_permille) +
-           ", stale absence " + std::to_string(stale_absence_permille) + ", local sync " +
-           std::to_string(local_sync_permille) + ", outages " + std::to_string(outages);
+WallTime SimWallClock::at(WallTime true_time, MonoTime now) const {
+    if (stands_at) {
+        return *stands_at;
+    }
+    const auto drifted = to_ms(now - since) * drift_ppm / 1'000'000;
+    return true_time + milliseconds(offset_ms + drifted);
 }
 
 World::World(Scheduler& scheduler, Faults faults) : scheduler_(scheduler), faults_(faults) {
@@ -41,11 +28,12 @@ World::World(Scheduler& scheduler, Faults faults) : scheduler_(scheduler), fault
 void World::set_faults(const Faults& faults) {
     faults_ = faults;
     scheduler_.note(faults_.text());
-    outages_.clear();
+    weather_.clear();
+    const auto now = scheduler_.now();
     for (std::uint32_t i = 0; i < faults_.outages; ++i) {
-        const auto from =
-            scheduler_.now() + Duration(random().between(0, faults_.outage_within_ns));
-        outages_.emplace_back(from, from + milliseconds(random().between(1, 15'000)));
+        const auto from = now + Duration(random().between(0, faults_.outage_within_ns));
+        weather_.add({Storm::hang, {}, from, from + milliseconds(random().between(1, 15'000))},
+                     now);
     }
 }
 
@@ -53,10 +41,12 @@ World::~World() = default;
 
 Node& World::add_node(const std::string& name, std::int64_t wall_offset_ms) {
     nodes_.push_back(
-        std::make_unique<Node>(name, static_cast<CacheId>(nodes_.size() + 1), wall_offset_ms));
+        std::make_unique<Node>(name, static_cast<ClientId>(nodes_.size() + 1), wall_offset_ms));
     auto& node = *nodes_.back();
     CHECK(node.disk.make_dirs("/local/" + name));
     node.disk.settle();
+    CHECK(node.mount_point.make_dirs("/nas"));
+    node.mount_point.settle();
     return node;
 }
 
@@ -86,9 +76,63 @@ void World::crash(Node& node) {
         }
     }
     node.disk.crash(random());
-    nas_.lose_cache(node.cache, random());
-    node.absent_until.clear();
+    node.nas.forget();
     node.booted = scheduler_.now();
+}
+
+void World::pause(Process& process, Duration d) {
+    scheduler_.note("PAUSE " + process.name());
+    count("process paused");
+    process.pause_until(scheduler_.now() + d);
+}
+
+void World::pause(Node& node, Duration d) {
+    scheduler_.note("PAUSE all of " + node.name);
+    count("machine paused");
+    for (const auto& process : processes_) {
+        if (&process->node() == &node) {
+            process->pause_until(scheduler_.now() + d);
+        }
+    }
+}
+
+void World::restart_nas(Duration down) {
+    scheduler_.note("RESTART of the NAS");
+    count("nas restarted");
+    add_front(Storm::hang, std::nullopt, down);
+    nas_.crash(random());
+}
+
+void World::put_nas_back(const DiskState& state) {
+    scheduler_.note("the NAS holds what it held before");
+    nas_.put_back(state);
+    nas_is_empty_ = false;
+    for (const auto& node : nodes_) {
+        node->nas.forget();
+    }
+}
+
+void World::empty_nas() {
+    scheduler_.note("the NAS is empty");
+    nas_.empty();
+    nas_is_empty_ = true;
+    CHECK(nas_.make_dirs("/nas"));
+    for (const auto& node : nodes_) {
+        node->nas.forget();
+    }
+}
+
+void World::add_front(Storm storm, std::optional<ClientId> client, Duration lasts) {
+    const auto now = scheduler_.now();
+    weather_.add({storm, client, now, now + lasts}, now);
+}
+
+Duration World::hang_left(const Node& node) const {
+    return weather_.hang_left(node.client, scheduler_.now());
+}
+
+bool World::is(Storm storm, const Node& node) const {
+    return weather_.is(storm, node.client, scheduler_.now());
 }
 
 void World::settle() {
@@ -109,15 +153,5 @@ void World::wait_ended(const Process& process) {
 }
 
 WallTime World::true_time() const { return WallTime{epoch_ms + scheduler_.now().ns / 1'000'000}; }
-
-Duration World::outage_left() const {
-    Duration left(0);
-    for (const auto& [from, to] : outages_) {
-        if (from <= scheduler_.now() && scheduler_.now() < to) {
-            left = std::max(left, to - scheduler_.now());
-        }
-    }
-    return left;
-}
 
 }  // namespace reeve::sim
