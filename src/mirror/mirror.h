@@ -34,6 +34,7 @@ struct MirrorOptions {
     share::Nonce nonce{};
     /// A writer that is silent for so long and whose log the share has lost is shared for.
     milliseconds orphan{300'000};
+    std::uint64_t step_bytes = 64 << 20;  // of the own log, read or put in one step, about
     milliseconds scrub_interval{15'000};
     std::uint64_t scrub_bytes = 256 * 1024;  // of local logs, read again in each interval
     std::string fork_root;                   // where the other side of a fork is pulled to
@@ -58,16 +59,23 @@ class Pusher {
 public:
     Pusher(env::Env env, share::LogShare& share, MirrorOptions options);
     /// Shares everything up to `accepted` (the end of the own log on the local disk) and declares
-    /// it. With `heartbeat`, writes a HEAD even when nothing is new. On (re)start and after an
-    /// error the shared files are compared with the own ones: shorter is shared again, different
-    /// goes to quarantine and is shared anew (I6). Code::replaced when HEAD bears a tag that this
-    /// writer never wrote in this or a later incarnation. Returns the slot now declared.
-    Result<eventlog::HeadSlot> push(const eventlog::LogPosition& accepted, Hlc hlc, bool heartbeat);
+    /// it, or a step on the way there: see busy(). With `heartbeat`, writes a HEAD even when
+    /// nothing is new. On (re)start and after an error the shared files are compared with the own
+    /// ones: shorter is shared again, different goes to quarantine and is shared anew (I6).
+    /// Code::replaced when HEAD bears a tag that this writer never wrote in this or a later
+    /// incarnation. Returns the slot now declared; nothing when none was, in this step.
+    Result<std::optional<eventlog::HeadSlot>> push(const eventlog::LogPosition& accepted, Hlc hlc,
+                                                   bool heartbeat);
+    /// The next push has more to do, and should not wait.
+    bool busy() const;
+    /// scrub() has more to compare, and should not wait.
+    bool comparing() const;
     /// The own HEAD on the share still bears the last tag that was written (barrier of the claim).
     Result<bool> head_is_ours();
     /// The shared copy is to be compared whole before the next HEAD.
     void doubt_shared();
-    /// Reads a little of the own log and of its shared copy again, when it is time to.
+    /// Compares a step of what was declared by earlier runs; when that is done, reads a little of
+    /// the own log and of its shared copy again, when it is time to.
     void scrub();
     std::vector<Notice> take_notices();
 

@@ -165,17 +165,6 @@ Status RemoteMirror::walk_to(const eventlog::HeadSlot& slot, std::uint64_t budge
     return ok();
 }
 
-Status RemoteMirror::pull_undeclared() {
-    for (;;) {
-        std::string bad;
-        TRY_ASSIGN(const auto done, read_batches(Offset(end_.end.v + step_bytes), bad));
-        if (done != Step::moved) {
-            declared_ = end_;  // by its owner, who goes on from there
-            return ok();
-        }
-    }
-}
-
 /// Behind the sync of what it declares, and before anybody reads that.
 Status RemoteMirror::store_slot(const eventlog::HeadSlot& slot) {
     const bool same_place =

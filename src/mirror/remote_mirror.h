@@ -52,9 +52,6 @@ public:
     const eventlog::LogPosition& end() const { return end_; }
     /// Forgets, on the disk too, what was pulled and is not signed for yet: it is pulled again.
     Status drop_undeclared();
-    /// Goes on to the last whole batch of the segment: for the own log, whose owner alone may read
-    /// what it put and did not come to declare.
-    Status pull_undeclared();
 
 private:
     /// What one step did.

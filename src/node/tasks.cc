@@ -89,15 +89,18 @@ void push_once(TaskContext& context, env::Doorbell* doorbell, PushState& state) 
         state.next_heartbeat = now + share_retry;
         return;
     }
-    state.work = false;
+    state.work = state.pusher.busy();
+    if (!*slot) {
+        return;  // it is still on the way
+    }
     state.next_heartbeat = now + context.config.heartbeat();
     if (doorbell != nullptr) {
         doorbell->ring(
             mirror::encode(mirror::Ring{context.config.trust.cluster(), context.config.writer,
-                                        slot->segment, slot->durable_end}));
+                                        (*slot)->segment, (*slot)->durable_end}));
     }
-    auto clock = look_at_clock(context, state, *slot, before);
-    tell_loop(context, Pushed{*slot, context.env.clock.mono_now(), clock});
+    auto clock = look_at_clock(context, state, **slot, before);
+    tell_loop(context, Pushed{**slot, context.env.clock.mono_now(), clock});
 }
 
 }  // namespace
@@ -120,7 +123,9 @@ void push_task(TaskContext context, env::Doorbell* doorbell) {
                     std::nullopt, context.env.clock.mono_now(), context.env.clock.mono_now(),
                     false};
     for (;;) {
-        for (auto& message : context.mail.push.take_all(state.next_heartbeat)) {
+        const bool at_once = state.pusher.busy() || state.pusher.comparing();
+        const MonoTime until = at_once ? context.env.clock.mono_now() : state.next_heartbeat;
+        for (auto& message : context.mail.push.take_all(until)) {
             if (std::holds_alternative<StopTask>(message)) {
                 state.work = true;
                 push_once(context, doorbell, state);  // the last word of this run
@@ -143,6 +148,7 @@ void push_task(TaskContext context, env::Doorbell* doorbell) {
         push_once(context, doorbell, state);
         if (!state.work) {
             state.pusher.scrub();
+            state.work = state.pusher.busy();
         }
     }
 }

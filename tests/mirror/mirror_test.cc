@@ -78,7 +78,7 @@ TEST_F(Mirror, DamageOnTheShareIsSetAsideAndSharedAnew) {
     EXPECT_FALSE(seen.caught_up);
     EXPECT_NE(seen.error.find("at offset"), std::string::npos) << seen.error;
     owner.pusher->doubt_shared();
-    ASSERT_TRUE(push(owner));
+    ASSERT_TRUE(settle(owner));
     EXPECT_TRUE(told(owner.pusher->take_notices(), "log.quarantined"));
     EXPECT_EQ(read_text(file).substr(0, whole.size()), whole);
     clock.advance(seconds(10));
@@ -98,7 +98,7 @@ TEST_F(Mirror, RotOnTheOwnDiskIsMendedAndIsNoClone) {
     auto rotten = whole;
     rotten[5000] = static_cast<char>(rotten[5000] ^ 1);
     write_text(file, rotten);
-    const auto done = push(second);
+    const auto done = settle(second);
     ASSERT_TRUE(done) << done.error().message;
     EXPECT_TRUE(told(second.pusher->take_notices(), "log.repaired"));
     const auto end = first.log->position().end.v;

@@ -28,6 +28,7 @@ struct Side {
     std::unique_ptr<eventlog::LogWriter> log;
     std::unique_ptr<mirror::Pusher> pusher;
     std::unique_ptr<mirror::Puller> puller;
+    std::uint64_t serial = 1;  // of its certificate; each has a key of its own
     std::string directory() const { return root + "/" + writer.v; }
 };
 
@@ -42,7 +43,7 @@ protected:
         mirror::MirrorOptions out;
         out.log_root = side.root;
         out.trust = test_trust(cluster_id(7));
-        out.identity = test_identity(cluster_id(7), node_of(side.writer));
+        out.identity = identity_of(side);
         out.host = "host of " + side.writer.v;
         out.self = side.writer;
         out.incarnation = side.incarnation;
@@ -51,10 +52,15 @@ protected:
         out.fork_root = side.root + ".forked";
         return out;
     }
+    static eventlog::Identity identity_of(const Side& side) {
+        return test_identity(cluster_id(7), node_of(side.writer), side.serial,
+                             static_cast<std::uint8_t>(side.serial));
+    }
     /// A run of a writer over what lies at `root`.
-    Side start(const std::string& root, const WriterId& writer, std::uint64_t incarnation) {
-        Side side{dir / root, writer, Incarnation(incarnation), {}, {}, {}, {}};
-        side.nonce.fill(static_cast<std::uint8_t>(incarnation));
+    Side start(const std::string& root, const WriterId& writer, std::uint64_t incarnation,
+               std::uint64_t serial = 1) {
+        Side side{dir / root, writer, Incarnation(incarnation), {}, {}, {}, {}, serial};
+        side.nonce.fill(static_cast<std::uint8_t>(incarnation + salt_));
         EXPECT_TRUE(files.make_dirs(side.directory()));
         const auto before = eventlog::recover(files, side.directory(), test_trust(cluster_id(7)),
                                               writer, eventlog::Tail::owners);
@@ -65,7 +71,7 @@ protected:
         how.writer = writer;
         how.incarnation = side.incarnation;
         how.nonce = side.nonce;
-        how.identity = test_identity(cluster_id(7), node_of(writer));
+        how.identity = identity_of(side);
         how.previous = before->end;
         how.last_hlc = before->last_hlc;
         side.log = std::move(*eventlog::LogWriter::open(env(), how));
@@ -78,8 +84,25 @@ protected:
         std::vector<events::Event> out;
         ASSERT_TRUE(side.log->append(std::span(&payload, 1), &out));
     }
+    /// One step after the other, until all of it is declared.
     Result<eventlog::HeadSlot> push(Side& side) {
-        return side.pusher->push(side.log->position(), Hlc(1), true);
+        for (;;) {
+            auto slot = side.pusher->push(side.log->position(), Hlc(1), true);
+            if (!slot) {
+                return slot.error();
+            }
+            if (*slot && !side.pusher->busy()) {
+                return **slot;
+            }
+        }
+    }
+    /// And until all of it was compared.
+    Status settle(Side& side) {
+        do {
+            TRY(push(side));
+            side.pusher->scrub();
+        } while (side.pusher->busy() || side.pusher->comparing());
+        return ok();
     }
     mirror::RemoteLog pull(Side& side, const WriterId& of) {
         const auto round = side.puller->round();
@@ -91,6 +114,7 @@ protected:
     }
     std::string shared_file(const std::string& name) { return at("log/nova.worker/" + name); }
 
+    std::uint64_t salt_ = 0;  // of the next nonce
     runtime::SpdlogTelemetry telemetry_;
     runtime::ThreadTasks tasks_{telemetry_};
     std::unique_ptr<share::DirShare> share_;

@@ -1,0 +1,143 @@
+// How a writer begins: what its own disk and the share hold, and what it makes of it.
+
+#include "node/boot.h"
+
+#include "runtime/posix_clock.h"
+#include "tests/mirror/mirror_world.h"
+
+namespace reeve::testing {
+namespace {
+
+class Boot : public Mirror {
+protected:
+    static constexpr const char* root = "state/log";
+
+    node::NodeConfig config(std::uint64_t serial = 1) {
+        node::NodeConfig out;
+        out.node = node_of(nova);
+        out.writer = nova;
+        out.trust = test_trust(cluster_id(7));
+        out.identity =
+            test_identity(cluster_id(7), node_of(nova), serial, static_cast<std::uint8_t>(serial));
+        out.state_directory = dir / "state";
+        return out;
+    }
+    Result<node::BootedLog> boot(const node::NodeConfig& how) {
+        share::Nonce nonce{};
+        nonce.fill(77);
+        auto out = node::boot_log({time_, files, tasks_, entropy, telemetry_}, *share_, how, nonce);
+        EXPECT_TRUE(tasks_.join_all(seconds(60)));
+        return out;
+    }
+    std::string own_file(std::uint64_t incarnation) {
+        return dir / (std::string(root) + "/nova.worker/" +
+                      eventlog::segment_name({Incarnation(incarnation), SegmentNo(1)}));
+    }
+    void flip(const std::string& file, std::uint64_t at) {
+        auto bytes = read_text(file);
+        bytes[at] = static_cast<char>(bytes[at] ^ 1);
+        write_text(file, bytes);
+    }
+
+    runtime::PosixClock time_;
+};
+
+TEST_F(Boot, TheMarkOfDamageHasTheWholeLogReadAndMended) {
+    auto first = start(root, nova, 1);
+    say(first, "long ago");
+    ASSERT_TRUE(push(first));
+    auto second = start(root, nova, 2);
+    say(second, "since");
+    ASSERT_TRUE(push(second));
+    flip(own_file(1), 4200);  // nothing that a start reads by itself
+    ASSERT_TRUE(boot(config()));
+    write_text(config().mend_file(), "it was found\n");
+    const auto booted = boot(config());
+    ASSERT_TRUE(booted) << booted.error().message;
+    EXPECT_EQ(booted->recovered.end, second.log->position());
+    EXPECT_EQ(read_text(own_file(1)), read_text(shared_file("0000000001-0000000001.rlog")));
+    EXPECT_FALSE(std::filesystem::exists(config().mend_file()));
+    EXPECT_TRUE(std::filesystem::exists(first.directory() + "/quarantine"));
+}
+
+TEST_F(Boot, UnsharedEventsBehindMendedDamageAreKept) {
+    auto run = start(root, nova, 1);
+    say(run, "one");
+    const auto damaged = run.log->position().end.v;
+    say(run, "two");
+    say(run, "three");
+    ASSERT_TRUE(push(run));
+    say(run, "only here");
+    say(run, "and this");
+    flip(own_file(1), damaged + 120);
+    const auto booted = boot(config());
+    ASSERT_TRUE(booted) << booted.error().message;
+    EXPECT_EQ(booted->recovered.end, run.log->position());
+}
+
+TEST_F(Boot, DamageOfWhatWasNeverSharedCutsNothingOff) {
+    auto run = start(root, nova, 1);
+    say(run, "one");
+    ASSERT_TRUE(push(run));
+    const auto damaged = run.log->position().end.v;
+    say(run, "only here, and rotten");
+    say(run, "only here, and whole");
+    flip(own_file(1), damaged + 120);
+    const auto before = read_text(own_file(1));
+    const auto booted = boot(config());
+    ASSERT_FALSE(booted);
+    EXPECT_EQ(booted.error().code, Code::corrupt) << booted.error().message;
+    EXPECT_EQ(read_text(own_file(1)), before);
+}
+
+TEST_F(Boot, ALostDiskAdoptsWhatHeadDeclaresAndNothingBehindIt) {
+    auto run = start(root, nova, 1);
+    say(run, "declared");
+    ASSERT_TRUE(push(run));
+    const auto declared = run.log->position();
+    say(run, "put, and not declared");
+    const auto all = read_text(own_file(1)).substr(0, run.log->position().end.v);
+    write_text(shared_file("0000000001-0000000001.rlog"), all);
+    std::filesystem::remove_all(dir / "state");
+    const auto booted = boot(config());
+    ASSERT_TRUE(booted) << booted.error().message;
+    EXPECT_EQ(booted->recovered.end, declared);
+}
+
+TEST_F(Boot, ForgedBatchesAreNotAdopted) {
+    auto run = start(root, nova, 1);
+    say(run, "truth");
+    ASSERT_TRUE(push(run));
+    const auto file = shared_file("0000000001-0000000001.rlog");
+    auto forged = read_text(file);
+    auto* batch = reinterpret_cast<std::uint8_t*>(forged.data()) + eventlog::header_page_bytes;
+    const auto length = load_le<std::uint32_t>(batch + 8);
+    forged.replace(forged.find("truth"), 5, "liess");
+    store_le(batch + 56, crc32c(ByteView(batch + eventlog::batch_header_bytes,
+                                         length - eventlog::batch_header_bytes)));
+    store_le(batch + 4, crc32c(ByteView(batch + 8, eventlog::batch_header_bytes - 8)));
+    write_text(file, forged);
+    std::filesystem::remove_all(dir / "state");
+    const auto booted = boot(config());
+    ASSERT_FALSE(booted);
+    EXPECT_EQ(booted.error().code, Code::corrupt) << booted.error().message;
+    EXPECT_EQ(read_text(own_file(1)).find("liess"), std::string::npos);
+}
+
+TEST_F(Boot, AShareThatWentOnWithoutEventsOfThisDiskReplacesIt) {
+    auto run = start(root, nova, 1);
+    say(run, "both");
+    ASSERT_TRUE(push(run));
+    std::filesystem::copy(dir / root, dir / "clone", std::filesystem::copy_options::recursive);
+    say(run, "only here");
+    auto clone = start("clone", nova, 2);
+    say(clone, "only there");
+    ASSERT_TRUE(push(clone));
+    const auto booted = boot(config());
+    ASSERT_FALSE(booted);
+    EXPECT_EQ(booted.error().code, Code::replaced) << booted.error().message;
+    EXPECT_TRUE(std::filesystem::exists(config().replaced_file()));
+}
+
+}  // namespace
+}  // namespace reeve::testing
