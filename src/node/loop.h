@@ -113,6 +113,12 @@ private:
     eventlog::LogPosition fold_limit(const WriterId& writer, const mirror::RemoteLog& remote) const;
     std::string append_signed(const env::ControlRequest& request, const nlohmann::json& parsed);
 
+    // --- age of logs (loop_archive.cc)
+    void keep_archives();
+    void tell_mirrored();
+    std::map<WriterId, eventlog::SegmentId> held_by_all();
+    void on_archived(const mirror::ArchiveBatch& batch);
+
     // --- room on the own disk (loop_space.cc)
     void watch_space();
     void keep_ballast();
@@ -311,10 +317,12 @@ private:
     MonoTime next_compare_;                        // of the shared copy, when others complain
     std::map<WriterId, MonoTime> fold_again_;      // of logs that do not verify: not before
     std::map<WriterId, mirror::Retired> retired_;  // that count here
-    Sha256 policy_kept_{};                         // the one that lies in policy_root
+    MonoTime next_archive_;
+    std::string told_mirrored_;  // of this run: where the mirrors stand
+    Sha256 policy_kept_{};       // the one that lies in policy_root
     std::map<WriterId, projection::NodeRow> nodes_;
     std::map<std::string, projection::SwitchRow> switches_;
-    std::map<NodeId, std::string> health_of_;  // what each node last told of itself
+    std::map<NodeId, std::string> health_of_;            // what each node last told of itself
     std::uint32_t cluster_level_ = events::first_level;  // event types above it are not written
     control::RoutingStats stats_;
     MonoTime stats_at_;
