@@ -103,7 +103,13 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
     TRY_ASSIGN(const auto later, segments_after(segment_of(position_)));
     std::optional<Error> torn;
     for (const auto& id : later) {
+        if (!cuts_.admits(id.incarnation, position_.seq.next())) {
+            continue;
+        }
         auto header = read_header(*files_, directory_, id, trust_, writer_);
+        if (header && !cuts_.admits(header->previous.incarnation, header->previous.seq)) {
+            continue;  // what goes on from behind a cut is cut
+        }
         if (!header) {
             const auto used = holds_batches(*files_, directory_ + "/" + segment_name(id));
             if (header.error().code != Code::corrupt || !used || *used) {
@@ -227,6 +233,11 @@ Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPositi
         *why_ended = verified.error().message;
         return std::optional<Batch>();
     }
+    if (!cuts_.admits(position_.incarnation, Seq(verified->first_seq.v + verified->count - 1))) {
+        buffer_.clear();  // it may be another one when the log goes on here
+        *why_ended = "the log is cut here";
+        return std::optional<Batch>();
+    }
     auto events = decode_batch(bytes, *verified, writer_);
     if (!events && events.error().code == Code::corrupt) {
         return corrupt(segment_of(position_), position_.end, events.error().message);
@@ -262,7 +273,8 @@ Result<std::optional<Batch>> LogReader::next(const std::optional<LogPosition>& l
 Result<std::optional<Batch>> LogReader::look(const std::optional<LogPosition>& limit) {
     for (;;) {
         if (limit && position_.seq >= limit->seq && limit->seq.v > 0) {
-            if (position_.seq == limit->seq && position_.hash != limit->hash) {
+            const bool counts = cuts_.admits(limit->incarnation, limit->seq);
+            if (counts && position_.seq == limit->seq && position_.hash != limit->hash) {
                 return corrupt(segment_of(position_), position_.end,
                                "the last batch is not the declared one (a fork)");
             }
@@ -277,6 +289,11 @@ Result<std::optional<Batch>> LogReader::look(const std::optional<LogPosition>& l
         }
         TRY_ASSIGN(const bool entered, enter_next(why_ended));
         if (!entered) {
+            const bool cut = limit ? !cuts_.admits(limit->incarnation, limit->seq)
+                                   : !cuts_.admits(position_.incarnation, position_.seq.next());
+            if (cut) {
+                return std::optional<Batch>();
+            }
             if (limit && limit->seq > position_.seq) {
                 const bool missing = why_ended.empty() || position_.incarnation.v == 0;
                 auto error = corrupt(

@@ -24,10 +24,31 @@ Result<std::string> leftover(env::FileSystem& files, const std::string& director
            ": bytes of a batch that was never whole; they are ignored";
 }
 
+Result<RecoveredLog> recover_cut(env::FileSystem& files, const std::string& directory,
+                                 const Trust& trust, const WriterId& writer, Tail tail,
+                                 const Cuts& cuts) {
+    RecoveredLog out;
+    TRY_ASSIGN(auto reader, LogReader::open(files, directory, trust, writer));
+    reader.set_tail(tail);
+    reader.set_cuts(cuts);
+    for (;;) {
+        TRY_ASSIGN(const auto batch, reader.next(std::nullopt));
+        if (!batch) {
+            out.end = reader.position();
+            return out;
+        }
+        out.last_hlc = std::max(out.last_hlc, batch->events.back().hlc);
+    }
+}
+
 }  // namespace
 
 Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory,
-                             const Trust& trust, const WriterId& writer, Tail tail) {
+                             const Trust& trust, const WriterId& writer, Tail tail,
+                             const Cuts& cuts) {
+    if (!cuts.empty()) {
+        return recover_cut(files, directory, trust, writer, tail, cuts);
+    }
     RecoveredLog out;
     TRY_ASSIGN(auto segments, list_segments(files, directory));
     while (!segments.empty()) {

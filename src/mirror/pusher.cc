@@ -65,6 +65,8 @@ struct Pusher::State {
     Status put_rest(const OwnSegment& segment);
     Status declare(const eventlog::LogPosition& accepted, Hlc hlc);
     bool declares(const eventlog::LogPosition& accepted) const;
+    const eventlog::Cuts& cuts() const { return options.forks.of(options.self); }
+    bool goes_on_behind(const OwnSegment& segment) const;
     Status claim();
     Status expect_in_history(const eventlog::HeadSlot& slot);
     Status compare_batch(const eventlog::Batch& batch);
@@ -131,7 +133,8 @@ Status Pusher::State::claim() {
         return ok();
     }
     TRY_ASSIGN(const auto slot, share.head(options.self));
-    if (slot && slot->incarnation < options.incarnation) {
+    const bool cut = slot && !cuts().admits(slot->incarnation, slot->last_seq);
+    if (slot && slot->incarnation < options.incarnation && !cut) {
         TRY(expect_in_history(*slot));
     }
     TRY_ASSIGN(const auto holder,
@@ -212,8 +215,7 @@ void Pusher::State::notice_rollback(const std::optional<eventlog::HeadSlot>& slo
 }
 
 Result<Bytes> Pusher::State::read_own(const std::string& name, std::uint64_t at, std::uint64_t n) {
-    TRY_ASSIGN(auto out,
-               read_segment(env.files, directory, *parse_file_name(name), Offset(at), n));
+    TRY_ASSIGN(auto out, read_segment(env.files, directory, *parse_file_name(name), Offset(at), n));
     if (out.size() != n) {
         return Error{Code::corrupt, directory + "/" + name + " at offset " + std::to_string(at) +
                                         ": only " + std::to_string(out.size()) + " of " +
@@ -250,12 +252,24 @@ Result<std::vector<OwnSegment>> Pusher::State::own_segments(const eventlog::LogP
     }
 }
 
+/// What the share holds behind it is a side of a fork, which an operator has cut off.
+bool Pusher::State::goes_on_behind(const OwnSegment& segment) const {
+    const auto& decisions = cuts().decisions();
+    return std::any_of(decisions.begin(), decisions.end(), [&](const auto& one) {
+        const auto& at = one.second.at;
+        return file_name(segment_of(at)) == segment.name && at.end.v == segment.limit;
+    });
+}
+
 Status Pusher::State::compare(const OwnSegment& segment) {
     const auto stands = share.length(options.self, segment.name);
     if (!stands && stands.error().code == Code::corrupt) {
         return set_aside(segment, "is a damaged archive");
     }
-    TRY_ASSIGN(const auto length, stands);
+    TRY_ASSIGN(auto length, stands);
+    if (length && goes_on_behind(segment)) {
+        length = std::min(*length, segment.limit);
+    }
     const auto known = shared.find(segment.name);
     if (!length) {
         shared[segment.name] = 0;
@@ -441,8 +455,7 @@ Result<eventlog::HeadSlot> Pusher::State::push(const eventlog::LogPosition& acce
 Status Pusher::State::compare_batch(const eventlog::Batch& batch) {
     const auto name = file_name(segment_of(batch.position_after));
     const auto theirs = share.get(options.self, name, batch.at, batch.raw.size());
-    if (!theirs && theirs.error().code != Code::not_found &&
-        theirs.error().code != Code::corrupt) {
+    if (!theirs && theirs.error().code != Code::not_found && theirs.error().code != Code::corrupt) {
         return theirs.error();
     }
     if ((!theirs || *theirs != batch.raw) && doubt != Doubt::bytes) {

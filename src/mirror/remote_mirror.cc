@@ -37,7 +37,8 @@ RemoteMirror::RemoteMirror(env::Env env, share::LogShare& share, const MirrorOpt
       options_(options),
       writer_(std::move(writer)),
       directory_(options.log_root + "/" + writer_.v),
-      keeps_slot_(keeps_slot) {}
+      keeps_slot_(keeps_slot),
+      cuts_(options.forks.of(writer_)) {}
 
 Error RemoteMirror::corrupt(const SegmentId& id, Offset at, const std::string& why) const {
     return Error{Code::corrupt, "log/" + writer_.v + "/" + file_name(id) + " at offset " +
@@ -61,10 +62,10 @@ Status RemoteMirror::load(const std::optional<eventlog::LogPosition>& removed_at
     Kept kept;
     if (keeps_slot_) {
         TRY_ASSIGN(stored_, mirror::stored_slot(env_.files, directory_, options_.trust, writer_));
-        TRY_ASSIGN(kept,
-                   look_at_mirror(env_.files, directory_, options_.trust, writer_, removed_at));
+        TRY_ASSIGN(kept, look_at_mirror(env_.files, directory_, options_.trust, writer_, removed_at,
+                                        cuts_));
     } else {
-        TRY_ASSIGN(kept.end, recovered_end(env_.files, directory_, options_.trust, writer_));
+        TRY_ASSIGN(kept.end, recovered_end(env_.files, directory_, options_.trust, writer_, cuts_));
         kept.declared = kept.end;
     }
     end_ = kept.end;
@@ -222,7 +223,8 @@ Result<RemoteMirror::Step> RemoteMirror::next_segment(const eventlog::HeadSlot& 
     std::optional<SegmentId> next;
     for (const auto& name : names) {
         const auto id = parse_file_name(name);
-        if (id && (nothing(end_) || *id > current()) && *id <= target && (!next || *id < *next)) {
+        if (id && (nothing(end_) || *id > current()) && *id <= target && (!next || *id < *next) &&
+            cuts_.admits(id->incarnation, end_.seq.next())) {
             next = id;
         }
     }

@@ -161,6 +161,7 @@ Result<bool> LogScrub::step(const eventlog::LogPosition& limit, std::uint64_t bu
         TRY_ASSIGN(reader_,
                    eventlog::LogReader::open(env_.files, log_.directory, log_.trust, log_.writer));
         reader_->set_tail(eventlog::Tail::mirrors);
+        reader_->set_cuts(log_.cuts);
     }
     for (std::uint64_t read = 0; read < budget;) {
         auto batch = reader_->next(limit);

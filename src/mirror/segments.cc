@@ -63,9 +63,10 @@ Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from,
 }
 
 Result<eventlog::LogPosition> recovered_end(env::FileSystem& files, const std::string& directory,
-                                            const eventlog::Trust& trust, const WriterId& writer) {
+                                            const eventlog::Trust& trust, const WriterId& writer,
+                                            const eventlog::Cuts& cuts) {
     TRY_ASSIGN(const auto log,
-               eventlog::recover(files, directory, trust, writer, eventlog::Tail::mirrors));
+               eventlog::recover(files, directory, trust, writer, eventlog::Tail::mirrors, cuts));
     return log.end;
 }
 

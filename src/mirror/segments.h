@@ -7,6 +7,7 @@
 #include <string>
 
 #include "env/file_system.h"
+#include "eventlog/cuts.h"
 #include "eventlog/format.h"
 
 namespace reeve::mirror {
@@ -53,7 +54,8 @@ Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from,
 
 /// The verified end of a log on the local disk; incarnation 0 for none.
 Result<eventlog::LogPosition> recovered_end(env::FileSystem& files, const std::string& directory,
-                                            const eventlog::Trust& trust, const WriterId& writer);
+                                            const eventlog::Trust& trust, const WriterId& writer,
+                                            const eventlog::Cuts& cuts = {});
 /// Bytes of a finished segment that are shared: up to its valid end, and the seal where there is
 /// one.
 Result<std::uint64_t> end_with_seal(env::FileSystem& files, const std::string& directory,

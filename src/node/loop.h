@@ -24,6 +24,7 @@
 #include "env/host.h"
 #include "env/sockets.h"
 #include "env/supervisor.h"
+#include "eventlog/cuts.h"
 #include "eventlog/reader.h"
 #include "eventlog/recovery.h"
 #include "eventlog/writer.h"
@@ -118,6 +119,15 @@ private:
     void tell_mirrored();
     std::map<WriterId, eventlog::SegmentId> held_by_all();
     void on_archived(const mirror::ArchiveBatch& batch);
+
+    // --- forks of logs (loop_forks.cc)
+    void load_forks();
+    bool may_tell_forks() const;
+    void on_forks(const ForksFound& found);
+    void heed_forks(const projection::Snapshot& view);
+    void leave_forked_log();
+    void say_forks();
+    bool read_to_its_cut(const WriterId& writer, const mirror::RemoteLog& log, Seq folded) const;
 
     // --- room on the own disk (loop_space.cc)
     void watch_space();
@@ -318,8 +328,12 @@ private:
     std::map<WriterId, MonoTime> fold_again_;      // of logs that do not verify: not before
     std::map<WriterId, mirror::Retired> retired_;  // that count here
     MonoTime next_archive_;
-    std::string told_mirrored_;  // of this run: where the mirrors stand
-    Sha256 policy_kept_{};       // the one that lies in policy_root
+    std::string told_mirrored_;      // of this run: where the mirrors stand
+    eventlog::ForkBook forks_;       // that count here
+    eventlog::ForkBook seen_forks_;  // here, and not said yet
+    bool say_forks_ = false;         // some may not stand in the own view
+    bool cut_back_ = false;          // the view is folded again at the next start
+    Sha256 policy_kept_{};           // the one that lies in policy_root
     std::map<WriterId, projection::NodeRow> nodes_;
     std::map<std::string, projection::SwitchRow> switches_;
     std::map<NodeId, std::string> health_of_;            // what each node last told of itself

@@ -73,6 +73,9 @@ struct Shipped {  // output of an attempt was copied to results/, or stays spool
 struct Noticed {
     std::vector<mirror::Notice> notices;
 };
+struct ForksFound {  // two histories of one log
+    std::vector<events::ForkSeen> forks;
+};
 struct Spooled {  // output of ended attempts that the share has not taken
     std::uint64_t bytes = 0;
 };
@@ -98,8 +101,8 @@ struct StopRequested {
 };
 using LoopMessage =
     std::variant<env::ControlRequest, env::SupervisorMessage, LogsRead, ShareAway, Pushed,
-                 ClaimAnswer, OwnClaims, DroppedFile, Shipped, Noticed, RetentionBatch, ArchiveMade,
-                 Spooled, ReplacedByAnother, ViewBroken, StopRequested>;
+                 ClaimAnswer, OwnClaims, DroppedFile, Shipped, Noticed, ForksFound, RetentionBatch,
+                 ArchiveMade, Spooled, ReplacedByAnother, ViewBroken, StopRequested>;
 
 // ---- to push ----
 struct PushUpTo {
@@ -124,7 +127,10 @@ struct MendMirror {  // its copy here does not verify
 struct SetRetired {  // writers that an operator has removed
     std::map<WriterId, mirror::Retired> retired;
 };
-using PullMessage = std::variant<LookNow, ReadAll, MendMirror, SetRetired, StopTask>;
+struct SetForks {  // where logs are cut
+    eventlog::ForkBook forks;
+};
+using PullMessage = std::variant<LookNow, ReadAll, MendMirror, SetRetired, SetForks, StopTask>;
 
 // ---- to claims ----
 struct BarrierLogs {

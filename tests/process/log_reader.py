@@ -2,7 +2,7 @@
 import functools, hashlib, json, pathlib, struct, subprocess, sys
 TYPES = """- NodeStarted NodeStopped JobSubmitted JobRejected JobOffered JobStarted JobFinished JobReleased JobLost
     AttemptOpened JobEnded JobCancelRequested SwitchSet NodeHealth Observation DigestTaken
-    WriterRetired PolicyLoaded LevelRaised""".split()
+    WriterRetired PolicyLoaded LevelRaised ForkSeen ForkResolved""".split()
 TABLE = [functools.reduce(lambda c, _: c >> 1 ^ c % 2 * 0x82F63B78, range(8), c) for c in range(256)]
 def crc(data): return ~functools.reduce(lambda c, b: c >> 8 ^ TABLE[c & 255 ^ b], data, 2**32 - 1) % 2**32
 def plain(p): return p.read_bytes() if p.suffix == ".rlog" else subprocess.check_output(["zstd", "-dcq", p])
