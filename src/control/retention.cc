@@ -10,6 +10,7 @@ namespace {
 constexpr std::int64_t day_ms = 86'400'000;
 constexpr std::int64_t most_days = 36'500;
 constexpr std::int64_t most_gib = 1 << 20;
+constexpr const char* archive_table = "archive";
 
 Error at(const std::string& name, const toml::source_position& where, const std::string& what) {
     return Error{Code::invalid, name + ":" + std::to_string(where.line) + ":" +
@@ -30,10 +31,9 @@ Status read_number(const std::string& name, const std::string& key, const toml::
                   "; accepted: a whole number from 0 to " + std::to_string(most));
 }
 
-Status read_rule(const std::string& name, RetentionClass what, const toml::table& table,
-                 RetentionRule& out) {
-    const std::string prefix = std::string(retention_class_name(what)) + ".";
-    const bool bounded = what == RetentionClass::results;
+Status read_rule(const std::string& name, const std::string& what, bool bounded,
+                 const toml::table& table, RetentionRule& out) {
+    const std::string prefix = what + ".";
     for (const auto& [key, node] : table) {
         if (key.str() == "age_days") {
             TRY(read_number(name, prefix + "age_days", node, most_days, out.age_days));
@@ -72,20 +72,28 @@ Result<RetentionPolicy> parse_retention(const std::string& text, const std::stri
     RetentionPolicy out;
     for (const auto& [key, node] : table) {
         const auto name_of_table = key.str();
+        if (name_of_table == archive_table && node.as_table() != nullptr) {
+            RetentionRule rule{out.archive_days, 0};
+            TRY(read_rule(name, archive_table, false, *node.as_table(), rule));
+            out.archive_days = rule.age_days;
+            continue;
+        }
         const auto what = std::find_if(
             retention_classes.begin(), retention_classes.end(),
             [&](const RetentionClass one) { return name_of_table == retention_class_name(one); });
         if (what == retention_classes.end()) {
             return at(name, node.source().begin,
                       "unknown key '" + std::string(key.str()) +
-                          "'; accepted here: the tables results, rendering, rejected, quarantine");
+                          "'; accepted here: the tables results, rendering, rejected, quarantine, "
+                          "archive");
         }
         if (node.as_table() == nullptr) {
             return at(name, node.source().begin,
                       "'" + std::string(key.str()) + "' is no table; accepted: [" +
                           std::string(key.str()) + "]");
         }
-        TRY(read_rule(name, *what, *node.as_table(), out.of(*what)));
+        TRY(read_rule(name, retention_class_name(*what), *what == RetentionClass::results,
+                      *node.as_table(), out.of(*what)));
     }
     return out;
 }

@@ -28,6 +28,7 @@ struct RetentionPolicy {
     std::array<RetentionRule, retention_classes.size()> rules = {
         RetentionRule{30, 20ULL << 30}, RetentionRule{30, 0}, RetentionRule{30, 0},
         RetentionRule{90, 0}};
+    std::int64_t archive_days = 30;  // segments that were over for so long are compressed; 0: never
     const RetentionRule& of(RetentionClass what) const {
         return rules[static_cast<std::size_t>(what)];
     }

@@ -42,6 +42,8 @@ public:
         : context_(std::move(context)),
           renderer_(context_.share.board(), projection),
           retention_(context_.env, context_.config, context_.share.attic(), projection),
+          archiver_(context_.env, context_.share.log(), context_.config.log_root(),
+                    context_.config.trust, context_.config.writer),
           projection_(projection) {}
 
     void run() {
@@ -82,6 +84,7 @@ private:
         }
         if (now >= next_inbox_) {
             next_inbox_ = now + inbox_interval;
+            archive();
             if (context_.share.identity().check()) {
                 hand_over_taken();
                 if (duties_) {
@@ -105,6 +108,21 @@ private:
     void on(RetentionGo& m) {
         if (duties_) {
             retention_.go(m.number);
+        }
+    }
+    /// An own clock that is wrong archives too early: nothing is lost by that.
+    void on(ArchiveHeld& m) {
+        const auto policy = load_retention(context_.env.files, context_.config.retention_file());
+        if (policy && policy->archive_days > 0) {
+            const auto age_ms = policy->archive_days * std::int64_t{86'400'000};
+            archiver_.begin({context_.env.clock.wall_now().ms - age_ms, std::move(m.held)});
+        }
+    }
+    void on(ArchiveGo& m) { archiver_.go(m.number); }
+    void archive() {
+        if (auto made = archiver_.step()) {
+            static_cast<void>(
+                context_.mail.loop.push(LoopMessage(ArchiveMade{std::move(*made)})).has_value());
         }
     }
     void on(RenderChanged& m) {
@@ -461,6 +479,7 @@ private:
     TaskContext context_;
     Renderer renderer_;
     Retention retention_;
+    mirror::Archiver archiver_;
     const projection::Projection& projection_;
     bool stopped_ = false;
     bool duties_ = false;

@@ -12,6 +12,7 @@ constexpr std::size_t spec_cache_limit = 8192;
 constexpr std::size_t spec_cache_bytes = 64 * 1024 * 1024;
 constexpr std::size_t problems_limit = 4096;
 constexpr std::size_t fold_group_events = 4096;
+constexpr std::size_t fold_group_bytes = 8 * 1024 * 1024;
 constexpr milliseconds own_claim_scan_interval{60'000};
 constexpr milliseconds status_interval{2'000};
 constexpr milliseconds fold_again_after{5'000};
@@ -127,6 +128,7 @@ void Loop::turn() {
     notice_silence();
     if (!in_trouble_) {
         watch_space();
+        keep_archives();
     }
     for (auto& message : messages) {
         if (!in_trouble_ || harmless_in_trouble(message)) {
@@ -209,6 +211,7 @@ void Loop::handle(LoopMessage message) {
         void operator()(ForksFound& m) { loop.on_forks(m); }
         void operator()(Spooled& m) { loop.spooled_bytes_ = m.bytes; }
         void operator()(RetentionBatch& m) { loop.on_retention(m); }
+        void operator()(ArchiveMade& m) { loop.on_archived(m.batch); }
         void operator()(ReplacedByAnother& m) {
             loop.env_.telemetry.log(env::Level::error, "loop", m.reason);
             loop.remember_replaced(m.reason);
@@ -373,17 +376,20 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
     }
     std::vector<eventlog::Batch> batches;
     std::size_t held = 0;
+    std::size_t held_bytes = 0;
     bool more = true;
     while (more) {
         TRY_ASSIGN(auto batch, found->second.next(fold_limit(writer, remote)));
         more = batch.has_value();
         if (more) {
             held += batch->events.size();
+            held_bytes += batch->raw.size();
             look_for_complaints(*batch);
             writer_->observe(batch->events.empty() ? Hlc(0) : batch->events.back().hlc);
             batches.push_back(std::move(*batch));
         }
-        if (!batches.empty() && (!more || held >= fold_group_events)) {
+        if (!batches.empty() &&
+            (!more || held >= fold_group_events || held_bytes >= fold_group_bytes)) {
             std::vector<projection::FoldInput> inputs;
             for (const auto& one : batches) {
                 inputs.push_back({writer, one.position_after, one.events});
@@ -392,6 +398,7 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
             note_changed(applied);
             adopt_late(applied.changed);
             batches.clear();
+            held_bytes = 0;
             held = 0;
         }
     }

@@ -114,6 +114,12 @@ private:
     eventlog::LogPosition fold_limit(const WriterId& writer, const mirror::RemoteLog& remote) const;
     std::string append_signed(const env::ControlRequest& request, const nlohmann::json& parsed);
 
+    // --- age of logs (loop_archive.cc)
+    void keep_archives();
+    void tell_mirrored();
+    std::map<WriterId, eventlog::SegmentId> held_by_all();
+    void on_archived(const mirror::ArchiveBatch& batch);
+
     // --- forks of logs (loop_forks.cc)
     void load_forks();
     bool may_tell_forks() const;
@@ -321,11 +327,13 @@ private:
     MonoTime next_compare_;                        // of the shared copy, when others complain
     std::map<WriterId, MonoTime> fold_again_;      // of logs that do not verify: not before
     std::map<WriterId, mirror::Retired> retired_;  // that count here
-    eventlog::ForkBook forks_;                     // that count here
-    eventlog::ForkBook seen_forks_;                // here, and not said yet
-    bool say_forks_ = false;                       // some may not stand in the own view
-    bool cut_back_ = false;                        // the view is folded again at the next start
-    Sha256 policy_kept_{};                         // the one that lies in policy_root
+    MonoTime next_archive_;
+    std::string told_mirrored_;      // of this run: where the mirrors stand
+    eventlog::ForkBook forks_;       // that count here
+    eventlog::ForkBook seen_forks_;  // here, and not said yet
+    bool say_forks_ = false;         // some may not stand in the own view
+    bool cut_back_ = false;          // the view is folded again at the next start
+    Sha256 policy_kept_{};           // the one that lies in policy_root
     std::map<WriterId, projection::NodeRow> nodes_;
     std::map<std::string, projection::SwitchRow> switches_;
     std::map<NodeId, std::string> health_of_;            // what each node last told of itself

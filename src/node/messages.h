@@ -19,6 +19,7 @@
 #include "control/space.h"
 #include "env/sockets.h"
 #include "env/supervisor.h"
+#include "mirror/archiver.h"
 #include "mirror/mirror.h"
 #include "node/clock_check.h"
 #include "share/share.h"
@@ -86,6 +87,9 @@ struct RetentionBatch {  // what retention would remove next
     std::int64_t oldest_ms = 0;
     std::string reason;
 };
+struct ArchiveMade {  // archives stand: to be told before their plain files go
+    mirror::ArchiveBatch batch;
+};
 struct ReplacedByAnother {  // exit 11
     std::string reason;
 };
@@ -98,7 +102,7 @@ struct StopRequested {
 using LoopMessage =
     std::variant<env::ControlRequest, env::SupervisorMessage, LogsRead, ShareAway, Pushed,
                  ClaimAnswer, OwnClaims, DroppedFile, Shipped, Noticed, ForksFound, RetentionBatch,
-                 Spooled, ReplacedByAnother, ViewBroken, StopRequested>;
+                 ArchiveMade, Spooled, ReplacedByAnother, ViewBroken, StopRequested>;
 
 // ---- to push ----
 struct PushUpTo {
@@ -174,13 +178,20 @@ struct DoDuties {  // this writer takes in dropped files and keeps the rendering
 struct RetentionGo {  // the batch stands in the log: now it may go
     std::uint64_t number = 0;
 };
+struct ArchiveHeld {  // by log: the segment that the mirrors of all have reached
+    std::map<WriterId, eventlog::SegmentId> held;
+};
+struct ArchiveGo {  // the batch stands in the log: now the plain files may go
+    std::uint64_t number = 0;
+};
 struct MakeBallast {  // there is room for it again
     control::SpacePolicy policy;
 };
 struct WriteStatus {  // status/<writer>.json
     std::string json;
 };
-using BulkMessage = std::variant<ShipOutput, FollowOutput, SettleFile, ForgetAttempt, RenderChanged,
-                                 DoDuties, RetentionGo, MakeBallast, WriteStatus, StopTask>;
+using BulkMessage =
+    std::variant<ShipOutput, FollowOutput, SettleFile, ForgetAttempt, RenderChanged, DoDuties,
+                 RetentionGo, ArchiveHeld, ArchiveGo, MakeBallast, WriteStatus, StopTask>;
 
 }  // namespace reeve::node
