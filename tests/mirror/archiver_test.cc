@@ -85,7 +85,9 @@ protected:
             ASSERT_TRUE(log->close());
         }
     }
-    Result<eventlog::HeadSlot> push() { return pusher_->push(end_, Hlc(1), true); }
+    Result<std::optional<eventlog::HeadSlot>> push() {
+        return pusher_->push(end_, Hlc(1), true);
+    }
     void pull() {
         const auto round = puller_->round();
         ASSERT_TRUE(round) << round.error().message;
