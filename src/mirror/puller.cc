@@ -19,9 +19,10 @@ constexpr std::uint64_t round_bytes = 64 << 20;
 constexpr std::uint64_t mend_bytes = 1 << 20;
 constexpr std::size_t most_unreadable = 64;  // logs that are not known here
 
-/// Of two that claim one incarnation.
+/// Of two that share under one incarnation: a counter is used once.
 bool is_of_another_process(const eventlog::HeadSlot& a, const eventlog::HeadSlot& b) {
-    return a.incarnation == b.incarnation && a.nonce != b.nonce;
+    return a.incarnation == b.incarnation &&
+           (a.nonce != b.nonce || (a.counter == b.counter && a.tag != b.tag));
 }
 
 /// A key that was replaced declares nothing any more, whatever numbers it signs.
@@ -166,7 +167,7 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
     const bool enough =
         (is_retired(writer, one) && one.mirror.declared().seq >= retired.at(writer).end.seq) ||
         is_cut(writer, one);
-    if (slot && one.log.share_behind && !enough && is_of_another_process(*slot, *one.log.head)) {
+    if (slot && !enough && is_of_another_process(*slot, *one.log.head)) {
         return look_for_fork(
             writer, one, *slot,
             {Code::conflict, "log/" + writer.v + ": HEAD is of another process with this name"});

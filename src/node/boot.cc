@@ -7,6 +7,7 @@
 #include "eventlog/reader.h"
 #include "mirror/remote_mirror.h"
 #include "mirror/repair.h"
+#include "mirror/segments.h"
 #include "node/forks.h"
 #include "node/incarnation_file.h"
 
@@ -60,6 +61,19 @@ Status expect_uncut(const NodeConfig& config, const eventlog::ForkBook& forks) {
 bool beyond(const eventlog::HeadSlot& slot, const eventlog::LogPosition& end) {
     return std::tuple(slot.incarnation, slot.segment, slot.durable_end) >
            std::tuple(end.incarnation, end.segment, end.end);
+}
+
+/// Whether the share shows other bytes just before the end of the own log: another process wrote
+/// that segment, and what follows does not continue ours.
+bool shows_another_past(env::Env env, share::Share& share, const NodeConfig& config,
+                        const eventlog::LogPosition& end) {
+    constexpr std::uint64_t looked_at = 4096;
+    const auto id = segment_of(end);
+    const Offset from(end.end.v - std::min(end.end.v, looked_at));
+    const auto size = static_cast<std::size_t>(end.end.v - from.v);
+    const auto theirs = share.log().get(config.writer, eventlog::segment_name(id), from, size);
+    const auto ours = mirror::read_segment(env.files, own_directory(config), id, from, size);
+    return theirs && ours && ours->size() == size && *theirs != *ours;
 }
 
 Error gone_on_without(const NodeConfig& config, const eventlog::HeadSlot& head, const Error& why) {
@@ -199,7 +213,8 @@ Status adopt_log(env::Env env, share::Share& share, const NodeConfig& config,
     while (!own.reached(head)) {
         const auto before = own.end();
         auto pulled = own.pull(head, mend_bytes);
-        if (!pulled && pulled.error().code == Code::conflict) {
+        if (!pulled && (pulled.error().code == Code::conflict ||
+                        shows_another_past(env, share, config, before))) {
             return gone_on_without(config, head, pulled.error());
         }
         TRY(std::move(pulled));

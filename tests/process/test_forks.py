@@ -4,6 +4,7 @@ one of them only; the others go on; an operator decides where the log goes on, a
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -69,7 +70,7 @@ class Forks(ClusterCase):
         self.assertEqual(twin.wait(timeout=20), 0)
         for entry in os.listdir("/proc"):  # its supervisor
             try:
-                words = open(f"/proc/{entry}/cmdline", "rb").read().split(b"\0") if entry.isdigit() else [b""]
+                words = pathlib.Path("/proc", entry, "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
             if words[0].endswith(b"reeve-exec") and str(place / "state" / "orin.worker" / "exec").encode() in words:
