@@ -4,28 +4,27 @@
 #include <tuple>
 #include <utility>
 
+#include "eventlog/archive.h"
+
 namespace reeve::replay {
 namespace {
 
 using env::FileKind;
 
-Result<std::vector<std::string>> segments_in(env::FileSystem& files, const std::string& directory) {
-    std::vector<std::string> out;
+Result<std::vector<eventlog::SegmentId>> segments_in(env::FileSystem& files,
+                                                     const std::string& directory) {
     TRY_ASSIGN(const auto entries, files.list(directory));
-    for (const auto& entry : entries) {
-        if (entry.kind == FileKind::regular && eventlog::parse_segment_name(entry.name)) {
-            out.push_back(directory + "/" + entry.name);
-        }
-    }
-    return out;
+    return eventlog::segments_among(entries);
 }
 
 /// The header page of a segment, whoever wrote it.
-Result<eventlog::SegmentHeader> header_of(env::FileSystem& files, const std::string& path) {
-    TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
+Result<eventlog::SegmentHeader> header_of(env::FileSystem& files, const std::string& directory,
+                                          const eventlog::SegmentId& id) {
+    TRY_ASSIGN(auto file, eventlog::open_segment(files, directory, id));
     Bytes page(eventlog::header_page_bytes);
     TRY_ASSIGN(const auto n, file->read_at(Offset(0), page));
-    return eventlog::decode_header(ByteView(page).first(n)).with(path + " at offset 0");
+    return eventlog::decode_header(ByteView(page).first(n))
+        .with(directory + "/" + eventlog::segment_name(id) + " at offset 0");
 }
 
 /// The first whole header of a directory; nothing when it holds no segment.
@@ -34,7 +33,7 @@ Result<std::optional<eventlog::SegmentHeader>> first_header(env::FileSystem& fil
     TRY_ASSIGN(const auto segments, segments_in(files, directory));
     std::optional<Error> damaged;
     for (const auto& segment : segments) {
-        auto header = header_of(files, segment);
+        auto header = header_of(files, directory, segment);
         if (header) {
             return std::optional(std::move(*header));
         }

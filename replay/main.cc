@@ -107,8 +107,9 @@ Result<Rebuilt> rebuild(env::FileSystem& files, const LogSet& set, const Bound& 
         TRY_ASSIGN(out.store, kv::LmdbStore::open(into, Projection::table_names(), {}));
     }
     const auto begun = runtime::PosixClock().mono_now();
-    TRY_ASSIGN(out.projection, Projection::open(*out.store));
-    TRY_ASSIGN(out.folded, fold(files, set, bound, *out.projection));
+    TRY_ASSIGN(auto replayed, fold(files, set, bound, *out.store));
+    out.projection = std::move(replayed.projection);
+    out.folded = replayed.folded;
     out.seconds = std::chrono::duration<double>(runtime::PosixClock().mono_now() - begun).count();
     return out;
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -25,10 +26,17 @@ struct Folded {
     std::uint64_t bytes = 0;  // of whole batches
 };
 
-/// Folds the logs into an empty projection. Code::corrupt with file, offset and reason where a log
-/// does not verify, or ends before the bound's cut; what was folded until then stays folded.
-Result<Folded> fold(env::FileSystem& files, const LogSet& set, const Bound& bound,
-                    projection::Projection& into);
+struct Replayed {
+    std::unique_ptr<projection::Projection> projection;
+    Folded folded;
+};
+/// Folds the logs into an empty store. What they say of where logs end (forks, decisions about
+/// them, removed writers) holds for all that is folded, wherever it stands: when it shows that
+/// something was read that is no part of a log, the store is cleared and all is folded again.
+/// Code::corrupt with file, offset and reason where a log does not verify, or ends before the
+/// bound's cut.
+Result<Replayed> fold(env::FileSystem& files, const LogSet& set, const Bound& bound,
+                      kv::Store& store);
 
 /// What a store says of itself at one moment.
 struct Claim {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "eventlog/archive.h"
+
 namespace reeve::eventlog {
 namespace {
 
@@ -12,7 +14,7 @@ constexpr std::size_t chunk_bytes = 1024 * 1024;
 Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& directory,
                                   const SegmentId& id, const Trust& trust, const WriterId& writer) {
     const std::string path = directory + "/" + segment_name(id);
-    TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
+    TRY_ASSIGN(auto file, open_segment(files, directory, id));
     Bytes page(header_page_bytes);
     TRY_ASSIGN(const auto n, file->read_at(Offset(0), page));
     auto header = decode_header(ByteView(page).first(n));
@@ -31,7 +33,10 @@ Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& dir
 }
 
 Result<bool> holds_batches(env::FileSystem& files, const std::string& path) {
-    TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
+    const auto slash = path.rfind('/');
+    const auto id = parse_segment_name(std::string_view(path).substr(slash + 1));
+    CHECK(slash != std::string::npos && id);
+    TRY_ASSIGN(auto file, open_segment(files, path.substr(0, slash), *id));
     Bytes behind(header_page_bytes);
     TRY_ASSIGN(const auto n, file->read_at(Offset(header_page_bytes), behind));
     return std::any_of(behind.begin(), behind.begin() + static_cast<std::ptrdiff_t>(n),
@@ -61,21 +66,8 @@ Error LogReader::corrupt(const SegmentId& id, Offset at, const std::string& why)
 }
 
 Result<std::vector<SegmentId>> LogReader::segments_after(const SegmentId& id) const {
-    std::vector<SegmentId> out;
-    auto entries = files_->list(directory_);
-    if (!entries) {
-        if (entries.error().code == Code::not_found) {
-            return out;
-        }
-        return entries.error();
-    }
-    for (const auto& entry : *entries) {
-        const auto segment = parse_segment_name(entry.name);
-        if (segment && *segment > id && entry.kind == env::FileKind::regular) {
-            out.push_back(*segment);
-        }
-    }
-    std::sort(out.begin(), out.end());
+    TRY_ASSIGN(auto out, list_segments(*files_, directory_));
+    out.erase(out.begin(), std::upper_bound(out.begin(), out.end(), id));
     return out;
 }
 
@@ -83,7 +75,7 @@ Status LogReader::enter(const SegmentId& id) {
     damaged_ = id;  // until it is entered
     TRY_ASSIGN(const auto header, read_header(*files_, directory_, id, trust_, writer_));
     damaged_.reset();
-    TRY_ASSIGN(file_, files_->open(directory_ + "/" + segment_name(id), env::OpenMode::read));
+    TRY_ASSIGN(file_, open_segment(*files_, directory_, id));
     position_ = first_position(header);
     uid_ = segment_uid(trust_.cluster(), writer_, id);
     key_ = header.certificate.key;
@@ -111,7 +103,13 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
     TRY_ASSIGN(const auto later, segments_after(segment_of(position_)));
     std::optional<Error> torn;
     for (const auto& id : later) {
+        if (!cuts_.admits(id.incarnation, position_.seq.next())) {
+            continue;
+        }
         auto header = read_header(*files_, directory_, id, trust_, writer_);
+        if (header && !cuts_.admits(header->previous.incarnation, header->previous.seq)) {
+            continue;  // what goes on from behind a cut is cut
+        }
         if (!header) {
             const auto used = holds_batches(*files_, directory_ + "/" + segment_name(id));
             if (header.error().code != Code::corrupt || !used || *used) {
@@ -194,8 +192,13 @@ Result<ByteView> LogReader::window(std::size_t wanted, std::uint64_t stop) {
             static_cast<std::size_t>(std::min<std::uint64_t>(std::max(wanted, chunk_bytes), most));
         buffer_.resize(size);
         buffer_at_ = at;
-        TRY_ASSIGN(const auto n, file_->read_at(position_.end, buffer_));
-        buffer_.resize(n);
+        const auto n = file_->read_at(position_.end, buffer_);
+        if (!n) {
+            buffer_.clear();
+            damaged_ = n.error().code == Code::corrupt ? segment_of(position_) : damaged_;
+            return n.error();
+        }
+        buffer_.resize(*n);
     }
     const std::size_t skip = static_cast<std::size_t>(at - buffer_at_);
     return ByteView(buffer_).subspan(skip, std::min(wanted, buffer_.size() - skip));
@@ -228,6 +231,11 @@ Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPositi
     if (!verified) {
         buffer_.clear();
         *why_ended = verified.error().message;
+        return std::optional<Batch>();
+    }
+    if (!cuts_.admits(position_.incarnation, Seq(verified->first_seq.v + verified->count - 1))) {
+        buffer_.clear();  // it may be another one when the log goes on here
+        *why_ended = "the log is cut here";
         return std::optional<Batch>();
     }
     auto events = decode_batch(bytes, *verified, writer_);
@@ -265,7 +273,8 @@ Result<std::optional<Batch>> LogReader::next(const std::optional<LogPosition>& l
 Result<std::optional<Batch>> LogReader::look(const std::optional<LogPosition>& limit) {
     for (;;) {
         if (limit && position_.seq >= limit->seq && limit->seq.v > 0) {
-            if (position_.seq == limit->seq && position_.hash != limit->hash) {
+            const bool counts = cuts_.admits(limit->incarnation, limit->seq);
+            if (counts && position_.seq == limit->seq && position_.hash != limit->hash) {
                 return corrupt(segment_of(position_), position_.end,
                                "the last batch is not the declared one (a fork)");
             }
@@ -280,6 +289,11 @@ Result<std::optional<Batch>> LogReader::look(const std::optional<LogPosition>& l
         }
         TRY_ASSIGN(const bool entered, enter_next(why_ended));
         if (!entered) {
+            const bool cut = limit ? !cuts_.admits(limit->incarnation, limit->seq)
+                                   : !cuts_.admits(position_.incarnation, position_.seq.next());
+            if (cut) {
+                return std::optional<Batch>();
+            }
             if (limit && limit->seq > position_.seq) {
                 const bool missing = why_ended.empty() || position_.incarnation.v == 0;
                 auto error = corrupt(

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "env/file_system.h"
+#include "eventlog/cuts.h"
 #include "eventlog/format.h"
 
 namespace reeve::eventlog {
@@ -50,6 +51,9 @@ public:
     const std::optional<SegmentId>& damaged() const { return damaged_; }
     /// Who wrote what lies behind the last whole batch (owners, unless said).
     void set_tail(Tail tail);
+    /// Where this log is cut, and where it goes on: nothing behind a cut is read, nor is its being
+    /// there an error.
+    void set_cuts(Cuts cuts) { cuts_ = std::move(cuts); }
 
 private:
     Result<std::optional<Batch>> look(const std::optional<LogPosition>& limit);
@@ -73,6 +77,7 @@ private:
     PublicKey key_{};           // of the current segment
     std::uint64_t serial_ = 0;  // of its certificate: never less in a later segment
     Tail tail_ = Tail::owners;
+    Cuts cuts_;
     std::optional<SegmentId> damaged_;
     std::uint64_t stop_ = UINT64_MAX;  // where the next segment's header says that this one ends
     std::unique_ptr<env::File> file_;

@@ -2,14 +2,16 @@
 
 #include <algorithm>
 
+#include "eventlog/archive.h"
 #include "eventlog/reader.h"
 
 namespace reeve::eventlog {
 namespace {
 
 /// Non-zero bytes beyond the end, when there are any.
-Result<std::string> leftover(env::FileSystem& files, const std::string& path, Offset end) {
-    TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
+Result<std::string> leftover(env::FileSystem& files, const std::string& directory,
+                             const SegmentId& id, Offset end) {
+    TRY_ASSIGN(auto file, open_segment(files, directory, id));
     Bytes bytes(seal_bytes);
     TRY_ASSIGN(const auto n, file->read_at(end, bytes));
     bytes.resize(n);
@@ -18,28 +20,37 @@ Result<std::string> leftover(env::FileSystem& files, const std::string& path, Of
     if (zeros || decode_seal(bytes)) {
         return std::string();
     }
-    return path + " at offset " + std::to_string(end.v) +
+    return directory + "/" + segment_name(id) + " at offset " + std::to_string(end.v) +
            ": bytes of a batch that was never whole; they are ignored";
+}
+
+Result<RecoveredLog> recover_cut(env::FileSystem& files, const std::string& directory,
+                                 const Trust& trust, const WriterId& writer, Tail tail,
+                                 const Cuts& cuts) {
+    RecoveredLog out;
+    TRY_ASSIGN(auto reader, LogReader::open(files, directory, trust, writer));
+    reader.set_tail(tail);
+    reader.set_cuts(cuts);
+    for (;;) {
+        TRY_ASSIGN(const auto batch, reader.next(std::nullopt));
+        if (!batch) {
+            out.end = reader.position();
+            return out;
+        }
+        out.last_hlc = std::max(out.last_hlc, batch->events.back().hlc);
+    }
 }
 
 }  // namespace
 
 Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory,
-                             const Trust& trust, const WriterId& writer, Tail tail) {
+                             const Trust& trust, const WriterId& writer, Tail tail,
+                             const Cuts& cuts) {
+    if (!cuts.empty()) {
+        return recover_cut(files, directory, trust, writer, tail, cuts);
+    }
     RecoveredLog out;
-    auto entries = files.list(directory);
-    if (!entries) {
-        return entries.error().code == Code::not_found ? Result<RecoveredLog>(out)
-                                                       : entries.error();
-    }
-    std::vector<SegmentId> segments;
-    for (const auto& entry : *entries) {
-        if (const auto id = parse_segment_name(entry.name);
-            id && entry.kind == env::FileKind::regular) {
-            segments.push_back(*id);
-        }
-    }
-    std::sort(segments.begin(), segments.end());
+    TRY_ASSIGN(auto segments, list_segments(files, directory));
     while (!segments.empty()) {
         const SegmentId id = segments.back();
         segments.pop_back();
@@ -67,9 +78,8 @@ Result<RecoveredLog> recover(env::FileSystem& files, const std::string& director
             out.last_hlc = std::max(out.last_hlc, (*batch)->events.back().hlc);
         }
         out.end = reader.position();
-        TRY_ASSIGN(
-            const auto rest,
-            leftover(files, directory + "/" + segment_name(segment_of(out.end)), out.end.end));
+        TRY_ASSIGN(const auto rest,
+                   leftover(files, directory, segment_of(out.end), out.end.end));
         if (!rest.empty()) {
             out.warnings.push_back(rest);
         }

@@ -19,8 +19,9 @@ struct RecoveredLog {
 
 /// The last valid batch of the last segment whose header verifies. Bytes beyond it were never
 /// declared; the next segment's header will exclude them. Code::corrupt when a seal contradicts its
-/// batches.
+/// batches. A log that was cut is read whole: it ends at its cut, or where it goes on from there.
 Result<RecoveredLog> recover(env::FileSystem& files, const std::string& directory,
-                             const Trust& trust, const WriterId& writer, Tail tail);
+                             const Trust& trust, const WriterId& writer, Tail tail,
+                             const Cuts& cuts = {});
 
 }  // namespace reeve::eventlog

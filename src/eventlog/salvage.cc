@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "eventlog/archive.h"
 #include "eventlog/reader.h"
 
 namespace reeve::eventlog {
@@ -59,14 +60,10 @@ Result<Salvage> Salvage::open(env::FileSystem& files, std::string directory, con
     if (!entries && entries.error().code != Code::not_found) {
         return entries.error();
     }
-    for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
-        const auto id = parse_segment_name(entry.name);
-        const bool beyond = id && limit && *id > segment_of(*limit);
-        if (id && !beyond && entry.kind == env::FileKind::regular) {
-            out.segments_.push_back(*id);
-        }
+    out.segments_ = entries ? segments_among(*entries) : std::vector<SegmentId>{};
+    if (limit) {
+        std::erase_if(out.segments_, [&](const auto& id) { return id > segment_of(*limit); });
     }
-    std::sort(out.segments_.begin(), out.segments_.end());
     return out;
 }
 
@@ -131,7 +128,7 @@ void Salvage::enter_next() {
 }
 
 bool Salvage::open_file(const SegmentId& id) {
-    auto file = files_->open(path_of(id), env::OpenMode::read);
+    auto file = open_segment(*files_, directory_, id);
     const auto size = file ? (*file)->size() : Result<std::uint64_t>(file.error());
     if (!size) {
         lose(path_of(id), Offset(0), size.error().message);

@@ -355,6 +355,44 @@ bool get(LevelRaised& e, const fbs::LevelRaised& t) {
     return e.level >= first_level;
 }
 
+Made<void> put(Builder& b, const ForkSeen& e) {
+    const auto writer = put_text(b, e.writer.v);
+    const auto first = put_bytes(b, e.first);
+    return fbs::CreateForkSeen(b, writer, e.incarnation, e.seq, first, put_bytes(b, e.second))
+        .Union();
+}
+bool get(ForkSeen& e, const fbs::ForkSeen& t) {
+    e.writer = WriterId(text(t.writer()));
+    e.incarnation = t.incarnation();
+    e.seq = t.seq();
+    return valid_writer_name(e.writer.v) && e.incarnation > 0 && e.seq > 0 &&
+           fixed(e.first, t.first()) && fixed(e.second, t.second()) && e.first < e.second;
+}
+
+Made<void> put(Builder& b, const ForkResolved& e) {
+    const auto writer = put_text(b, e.writer.v);
+    const auto hash = put_bytes(b, e.hash);
+    const auto reason = put_text(b, e.reason);
+    const auto key = put_bytes(b, e.operator_key);
+    const auto signature = put_bytes(b, e.signature);
+    const auto cluster = put_bytes(b, e.cluster);
+    return fbs::CreateForkResolved(b, writer, e.continues, e.incarnation, e.segment, e.end, e.seq,
+                                   hash, reason, key, signature, cluster)
+        .Union();
+}
+bool get(ForkResolved& e, const fbs::ForkResolved& t) {
+    e.writer = WriterId(text(t.writer()));
+    e.continues = t.continues();
+    e.incarnation = t.incarnation();
+    e.segment = t.segment();
+    e.end = t.end();
+    e.seq = t.seq();
+    e.reason = text(t.reason());
+    return valid_writer_name(e.writer.v) && e.continues > e.incarnation &&
+           fixed(e.hash, t.hash()) && fixed(e.operator_key, t.operator_key()) &&
+           fixed(e.signature, t.signature()) && fixed(e.cluster, t.cluster());
+}
+
 Made<void> put(Builder&, const Unknown&) { return {}; }
 
 template <typename Value, typename Table>
@@ -396,6 +434,8 @@ constexpr TypeEntry types[] = {
     {"WriterRetired", &read_payload<WriterRetired, fbs::WriterRetired>},
     {"PolicyLoaded", &read_payload<PolicyLoaded, fbs::PolicyLoaded>},
     {"LevelRaised", &read_payload<LevelRaised, fbs::LevelRaised>, 2},
+    {"ForkSeen", &read_payload<ForkSeen, fbs::ForkSeen>, 2},
+    {"ForkResolved", &read_payload<ForkResolved, fbs::ForkResolved>, 2},
 };
 static_assert(std::size(types) + 1 == std::variant_size_v<Payload>,
               "one entry a type, Unknown has none");

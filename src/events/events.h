@@ -235,16 +235,44 @@ struct LevelRaised {
     std::uint32_t level = 0;
 };
 
+/// Two different verified batches of one writer begin with this event: a clone, or tampering. The
+/// log ends before it in every view. Two observers make one fact: the hashes are ordered.
+struct ForkSeen {
+    WriterId writer;
+    std::uint64_t incarnation = 0;  // the lesser of those of the two batches
+    std::uint64_t seq = 0;          // of their first event
+    Sha256 first{};                 // of the batch with the lesser hash
+    Sha256 second{};
+};
+
+/// An operator's word that a log which was cut goes on: at this position, the last before its fork,
+/// in incarnations from `continues` on. What stands behind the cut stays unread.
+struct ForkResolved {
+    WriterId writer;
+    std::uint64_t continues = 0;
+    std::uint64_t incarnation = 0;  // 0: the log begins anew
+    std::uint64_t segment = 0;
+    std::uint64_t end = 0;
+    std::uint64_t seq = 0;
+    Sha256 hash{};
+    std::string reason;
+    PublicKey operator_key{};
+    Signature signature{};
+    ClusterBytes cluster{};
+};
+Bytes signed_part(const ForkResolved& event);
+
 /// An event of a type that this build does not know: kept and counted, never guessed.
 struct Unknown {
     std::uint16_t type = 0;
     Bytes flatbuffer{};  // as it stands in the log
 };
 
-using Payload = std::variant<NodeStarted, NodeStopped, JobSubmitted, JobRejected, JobOffered,
-                             JobStarted, JobFinished, JobReleased, JobLost, AttemptOpened, JobEnded,
-                             JobCancelRequested, SwitchSet, NodeHealth, Observation, DigestTaken,
-                             WriterRetired, PolicyLoaded, LevelRaised, Unknown>;
+using Payload =
+    std::variant<NodeStarted, NodeStopped, JobSubmitted, JobRejected, JobOffered, JobStarted,
+                 JobFinished, JobReleased, JobLost, AttemptOpened, JobEnded, JobCancelRequested,
+                 SwitchSet, NodeHealth, Observation, DigestTaken, WriterRetired, PolicyLoaded,
+                 LevelRaised, ForkSeen, ForkResolved, Unknown>;
 
 /// One event. `writer` and `seq` are where it stands, known from the batch, not stored again in it.
 struct Event {

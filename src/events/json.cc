@@ -150,6 +150,24 @@ json fields(const PolicyLoaded& e) {
             {"operator", to_hex(e.operator_key)}};
 }
 json fields(const LevelRaised& e) { return {{"level", e.level}}; }
+json fields(const ForkSeen& e) {
+    return {{"forked", e.writer.v},
+            {"incarnation", e.incarnation},
+            {"first_seq", e.seq},
+            {"first", to_hex(e.first)},
+            {"second", to_hex(e.second)}};
+}
+json fields(const ForkResolved& e) {
+    return {{"resolved", e.writer.v},
+            {"continues", e.continues},
+            {"incarnation", e.incarnation},
+            {"segment", e.segment},
+            {"end", e.end},
+            {"last_seq", e.seq},
+            {"hash", to_hex(e.hash)},
+            {"reason", e.reason},
+            {"operator", to_hex(e.operator_key)}};
+}
 json fields(const Unknown& e) {
     return {{"type_id", e.type}, {"flatbuffer", to_hex(e.flatbuffer)}};
 }

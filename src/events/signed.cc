@@ -40,4 +40,17 @@ Bytes signed_part(const PolicyLoaded& e) {
     return std::move(out).take();
 }
 
+Bytes signed_part(const ForkResolved& e) {
+    ByteWriter out;
+    out.text("reeve fork resolved");
+    out.raw(e.cluster);
+    out.text(e.writer.v);
+    for (const auto number : {e.continues, e.incarnation, e.segment, e.end, e.seq}) {
+        out.u64(number);
+    }
+    out.raw(e.hash);
+    out.text(e.reason);
+    return std::move(out).take();
+}
+
 }  // namespace reeve::events

@@ -58,16 +58,22 @@ Result<std::optional<eventlog::HeadSlot>> stored_slot(env::FileSystem& files,
 
 Result<Kept> look_at_mirror(env::FileSystem& files, const std::string& directory,
                             const eventlog::Trust& trust, const WriterId& writer,
-                            const std::optional<eventlog::LogPosition>& removed_at) {
+                            const std::optional<eventlog::LogPosition>& removed_at,
+                            const eventlog::Cuts& cuts) {
     Kept out;
     TRY_ASSIGN(const auto slot, stored_slot(files, directory, trust, writer));
-    TRY_ASSIGN(out.end, recovered_end(files, directory, trust, writer));
+    TRY_ASSIGN(out.end, recovered_end(files, directory, trust, writer, cuts));
     if (out.end.incarnation.v == 0) {
         return out;
     }
     const auto id = segment_of(out.end);
     TRY_ASSIGN(const auto header, eventlog::read_header(files, directory, id, trust, writer));
     out.declared = eventlog::first_position(header);
+    if (slot && !cuts.admits(slot->incarnation, slot->last_seq) &&
+        !cuts.admits(slot->incarnation, out.end.seq.next())) {
+        out.declared = out.end;  // below a slot that was reached, and nothing behind it is read
+        return out;
+    }
     const auto here = [&](const eventlog::LogPosition& position) {
         return segment_of(position) == id && at_most(position, out.end);
     };

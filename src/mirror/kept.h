@@ -8,6 +8,7 @@
 #include <string>
 
 #include "env/file_system.h"
+#include "eventlog/cuts.h"
 #include "eventlog/head.h"
 
 namespace reeve::mirror {
@@ -31,6 +32,7 @@ Result<std::optional<eventlog::HeadSlot>> stored_slot(env::FileSystem& files,
 /// operator has said that this log ends.
 Result<Kept> look_at_mirror(env::FileSystem& files, const std::string& directory,
                             const eventlog::Trust& trust, const WriterId& writer,
-                            const std::optional<eventlog::LogPosition>& removed_at);
+                            const std::optional<eventlog::LogPosition>& removed_at,
+                            const eventlog::Cuts& cuts = {});
 
 }  // namespace reeve::mirror

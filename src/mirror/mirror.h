@@ -17,6 +17,7 @@
 
 #include "base/ids.h"
 #include "env/env.h"
+#include "eventlog/cuts.h"
 #include "eventlog/head.h"
 #include "eventlog/reader.h"
 #include "share/share.h"
@@ -35,6 +36,8 @@ struct MirrorOptions {
     milliseconds orphan{300'000};
     milliseconds scrub_interval{15'000};
     std::uint64_t scrub_bytes = 256 * 1024;  // of local logs, read again in each interval
+    std::string fork_root;                   // where the other side of a fork is pulled to
+    eventlog::ForkBook forks;                // that are known at the start
 };
 
 /// Kind of the notice that the share shows less than was written to it.
@@ -82,6 +85,7 @@ struct RemoteLog {
     MonoTime head_read;                      // when HEAD was last read without an error
     bool caught_up = false;                  // mirrored == declared end of `head`
     bool retired = false;                    // by an operator: see Retired
+    bool cut = false;  // what HEAD declares is behind a cut, and the mirror has reached that
     bool share_behind = false;  // the share shows an older HEAD than `head`: rolled back
     std::string error;          // why it stopped, empty when well
 };
@@ -102,6 +106,10 @@ public:
     /// all. Code::unavailable when the share itself is away.
     Result<std::map<WriterId, RemoteLog>> round();
     void set_retired(std::map<WriterId, Retired> retired);
+    /// Nothing behind a cut is pulled; mirrors that hold some of it go on from the cut.
+    void set_forks(eventlog::ForkBook forks);
+    /// Two histories of one log, both verified: one on the local disk, one on the share.
+    std::vector<events::ForkSeen> take_forks();
     /// The mirror of `writer` was found damaged: it is read again whole, and mended.
     void doubt(const WriterId& writer);
     std::vector<Notice> take_notices();

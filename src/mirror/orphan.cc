@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "eventlog/format.h"
+#include "eventlog/archive.h"
 #include "mirror/segments.h"
 
 namespace reeve::mirror {
@@ -22,8 +22,8 @@ struct Piece {
 Status put_missing(const Piece& piece, std::uint64_t limit) {
     TRY_ASSIGN(const auto shared, piece.share.length(piece.writer, piece.name));
     const auto begin = std::min(shared.value_or(0), limit);
-    TRY_ASSIGN(auto file,
-               piece.files.open(piece.directory + "/" + piece.name, env::OpenMode::read));
+    TRY_ASSIGN(auto file, eventlog::open_segment(piece.files, piece.directory,
+                                                 *parse_file_name(piece.name)));
     for (std::uint64_t at = 0; at < limit;) {
         Bytes bytes(std::min<std::uint64_t>(chunk_bytes, limit - at));
         TRY_ASSIGN(const auto n, file->read_at(Offset(at), bytes));
@@ -59,20 +59,17 @@ Result<std::map<std::string, std::uint64_t>> limits_up_to(env::FileSystem& files
     SegmentId id{slot.incarnation, slot.segment};
     std::uint64_t limit = slot.durable_end.v;
     for (;;) {
-        const auto path = directory + "/" + file_name(id);
-        auto file = files.open(path, env::OpenMode::read);
-        if (!file && file.error().code == Code::not_found && !out.empty()) {
+        const auto page = read_segment(files, directory, id, Offset(0), header_bytes);
+        if (!page && page.error().code == Code::not_found && !out.empty()) {
             return out;  // older than what is kept here
         }
-        if (!file) {
-            return std::move(file).error();
+        if (!page) {
+            return page.error();
         }
         out[file_name(id)] = limit;
-        Bytes page(header_bytes);
-        TRY_ASSIGN(const auto n, (*file)->read_at(Offset(0), page));
-        const auto header = eventlog::decode_header(ByteView(page).first(n));
+        const auto header = eventlog::decode_header(*page);
         if (!header) {
-            return Error(header.error()).with(path + " at offset 0");
+            return Error(header.error()).with(directory + "/" + file_name(id) + " at offset 0");
         }
         if (header->previous.incarnation.v == 0) {
             return out;
@@ -80,7 +77,7 @@ Result<std::map<std::string, std::uint64_t>> limits_up_to(env::FileSystem& files
         id = segment_of(header->previous);
         const Continuation end{id, header->previous.end, header->previous.seq,
                                header->previous.hash};
-        const auto with_seal = end_with_seal(files, directory + "/" + file_name(id), end);
+        const auto with_seal = end_with_seal(files, directory, end);
         limit = with_seal ? *with_seal : end.end.v;
     }
 }

@@ -5,6 +5,7 @@
 #include <set>
 #include <tuple>
 
+#include "mirror/fork.h"
 #include "mirror/mirror.h"
 #include "mirror/orphan.h"
 #include "mirror/remote_mirror.h"
@@ -16,6 +17,12 @@ namespace {
 /// So much of one log a round at most: the HEADs of the others are to be seen meanwhile.
 constexpr std::uint64_t round_bytes = 64 << 20;
 constexpr std::uint64_t mend_bytes = 1 << 20;
+constexpr std::size_t most_unreadable = 64;  // logs that are not known here
+
+/// Of two that claim one incarnation.
+bool is_of_another_process(const eventlog::HeadSlot& a, const eventlog::HeadSlot& b) {
+    return a.incarnation == b.incarnation && a.nonce != b.nonce;
+}
 
 /// A key that was replaced declares nothing any more, whatever numbers it signs.
 bool newer(const eventlog::HeadSlot& a, const std::optional<eventlog::HeadSlot>& b) {
@@ -36,17 +43,23 @@ struct Puller::State {
         bool doubted = false;                        // to be scrubbed whole, now
         std::string shared_for;                      // why sharing for it failed; told once
         std::optional<eventlog::Nonce> shared_slot;  // the tag of what was put for it
+        std::unique_ptr<OtherSide> other;            // while two histories are compared
     };
 
     State(env::Env environment, share::LogShare& log_share, MirrorOptions with)
         : env(environment), share(log_share), options(std::move(with)) {}
 
     Status find_writers();
+    Status find_known(const std::vector<WriterId>& shared, std::set<WriterId>& found);
     Remote& remote(const WriterId& writer);
     void visit(const WriterId& writer, Remote& remote);
     Status read(const WriterId& writer, Remote& remote);
     void tell(const WriterId& writer, Remote& remote, const Status& result);
     bool is_retired(const WriterId& writer, const Remote& remote) const;
+    bool is_cut(const WriterId& writer, const Remote& remote) const;
+    bool shows_another_past(const WriterId& writer, const Remote& remote) const;
+    Status look_for_fork(const WriterId& writer, Remote& remote, const eventlog::HeadSlot& slot,
+                         const Error& conflict);
     eventlog::HeadSlot target(const WriterId& writer, const Remote& remote) const;
     LogScrub& scrub_of(const WriterId& writer, Remote& remote);
     Status mend(const WriterId& writer, Remote& remote);
@@ -62,6 +75,7 @@ struct Puller::State {
     std::map<WriterId, Remote> remotes;
     std::map<WriterId, Retired> retired;
     std::vector<Notice> notices;
+    std::vector<events::ForkSeen> forks;  // that were seen and not taken yet
 };
 
 Puller::State::Remote& Puller::State::remote(const WriterId& writer) {
@@ -71,8 +85,30 @@ Puller::State::Remote& Puller::State::remote(const WriterId& writer) {
     }
     return remotes
         .emplace(writer,
-                 Remote{RemoteMirror(env, share, options, writer), {}, {}, {}, false, {}, {}})
+                 Remote{RemoteMirror(env, share, options, writer), {}, {}, {}, false, {}, {}, {}})
         .first->second;
+}
+
+/// Whoever can write to the share can make directories there: only one whose HEAD an operator's
+/// certificate vouches for is a writer. What is none leaves nothing behind here. One that cannot be
+/// read counts, for it may be one.
+Status Puller::State::find_known(const std::vector<WriterId>& shared, std::set<WriterId>& found) {
+    std::size_t unreadable = 0;
+    for (const auto& writer : shared) {
+        if (writer == options.self || remotes.contains(writer)) {
+            continue;
+        }
+        const auto slot = share.head(writer);
+        if (!slot && ++unreadable > most_unreadable) {
+            return Error{Code::unavailable, "the share: more than " +
+                                                std::to_string(most_unreadable) +
+                                                " logs cannot be read: " + slot.error().message};
+        }
+        if (!slot || *slot) {
+            found.insert(writer);
+        }
+    }
+    return ok();
 }
 
 /// Those on the share, and those whose mirrors lie here although the share has lost them.
@@ -81,7 +117,8 @@ Status Puller::State::find_writers() {
     if (!shared) {
         return Error{Code::unavailable, "the share is away: " + shared.error().message};
     }
-    std::set<WriterId> found(shared->begin(), shared->end());
+    std::set<WriterId> found;
+    TRY(find_known(*shared, found));
     if (!local_known) {
         const auto entries = env.files.list(options.log_root);
         if (!entries && entries.error().code != Code::not_found) {
@@ -127,11 +164,61 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
         one.log.head_moved = one.log.head_changed;
     }
     const bool enough =
-        is_retired(writer, one) && one.mirror.declared().seq >= retired.at(writer).end.seq;
+        (is_retired(writer, one) && one.mirror.declared().seq >= retired.at(writer).end.seq) ||
+        is_cut(writer, one);
+    if (slot && one.log.share_behind && !enough && is_of_another_process(*slot, *one.log.head)) {
+        return look_for_fork(
+            writer, one, *slot,
+            {Code::conflict, "log/" + writer.v + ": HEAD is of another process with this name"});
+    }
     if (!one.log.head || enough || one.mirror.reached(*one.log.head)) {
         return ok();
     }
-    return one.mirror.pull(target(writer, one), round_bytes);
+    auto pulled = one.mirror.pull(target(writer, one), round_bytes);
+    const bool contradicted =
+        !pulled && (pulled.error().code == Code::conflict ||
+                    (pulled.error().code == Code::corrupt && shows_another_past(writer, one)));
+    return contradicted && slot ? look_for_fork(writer, one, *slot, pulled.error())
+                                : std::move(pulled);
+}
+
+/// Whether the share shows other bytes just before the end of the mirror than it once did.
+bool Puller::State::shows_another_past(const WriterId& writer, const Remote& one) const {
+    constexpr std::uint64_t looked_at = 4096;
+    const auto& end = one.mirror.declared();
+    const auto id = segment_of(end);
+    const Offset from(end.end.v - std::min(end.end.v, looked_at));
+    const auto size = static_cast<std::size_t>(end.end.v - from.v);
+    const auto theirs = share.get(writer, file_name(id), from, size);
+    const auto ours = read_segment(env.files, one.mirror.directory(), id, from, size);
+    return theirs && ours && ours->size() == size && *theirs != *ours;
+}
+
+/// Whether the mirror has reached a cut, behind which HEAD is.
+bool Puller::State::is_cut(const WriterId& writer, const Remote& one) const {
+    const auto& cuts = options.forks.of(writer);
+    return one.log.head && one.mirror.loaded() &&
+           !cuts.admits(one.log.head->incarnation, one.log.head->last_seq) &&
+           !cuts.admits(std::max(one.log.head->incarnation, one.mirror.declared().incarnation),
+                        one.mirror.declared().seq.next());
+}
+
+/// What the share shows is another history than the mirror. Where they part is known when that has
+/// been pulled as well, beside the mirror.
+Status Puller::State::look_for_fork(const WriterId& writer, Remote& one,
+                                    const eventlog::HeadSlot& slot, const Error& conflict) {
+    if (!one.other) {
+        one.other = std::make_unique<OtherSide>(env, share, options, writer);
+    }
+    const auto place =
+        one.other->compare(slot, one.mirror.directory(), one.mirror.declared(), round_bytes);
+    if (!place) {
+        return place.error().code == Code::unavailable ? place.error() : conflict;
+    }
+    if (*place) {
+        forks.push_back(**place);
+    }
+    return one.other->verdict(conflict);
 }
 
 bool Puller::State::is_retired(const WriterId& writer, const Remote& one) const {
@@ -160,7 +247,8 @@ void Puller::State::visit(const WriterId& writer, Remote& one) {
     if (result && one.doubted) {
         result = mend(writer, one);
     }
-    if (result && one.log.share_behind) {
+    one.log.cut = is_cut(writer, one);
+    if (result && one.log.share_behind && !one.log.cut) {
         share_for_orphan(writer, one);
     }
     one.log.retired = is_retired(writer, one);
@@ -175,8 +263,15 @@ LogScrub& Puller::State::scrub_of(const WriterId& writer, Remote& one) {
         const auto source = [this, writer](const std::string& name, Offset at, std::size_t limit) {
             return share.get(writer, name, at, limit);
         };
-        one.scrub.emplace(
-            env, LocalLog{one.mirror.directory(), writer, options.trust, {}, {}, false}, source);
+        one.scrub.emplace(env,
+                          LocalLog{one.mirror.directory(),
+                                   writer,
+                                   options.trust,
+                                   {},
+                                   {},
+                                   false,
+                                   options.forks.of(writer)},
+                          source);
     }
     return *one.scrub;
 }
@@ -292,6 +387,20 @@ Result<std::map<WriterId, RemoteLog>> Puller::round() {
 void Puller::set_retired(std::map<WriterId, Retired> retired) {
     state_->retired = std::move(retired);
 }
+
+void Puller::set_forks(eventlog::ForkBook forks) {
+    for (auto& [writer, one] : state_->remotes) {
+        if (state_->options.forks.of(writer) != forks.of(writer)) {
+            one.mirror.set_cuts(forks.of(writer));
+            one.scrub.reset();
+            one.doubted = false;
+            one.other.reset();
+        }
+    }
+    state_->options.forks = std::move(forks);
+}
+
+std::vector<events::ForkSeen> Puller::take_forks() { return std::exchange(state_->forks, {}); }
 
 void Puller::doubt(const WriterId& writer) {
     const auto found = state_->remotes.find(writer);

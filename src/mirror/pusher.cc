@@ -13,6 +13,7 @@
 #include <set>
 
 #include "base/text.h"
+#include "eventlog/archive.h"
 #include "mirror/mirror.h"
 #include "mirror/repair.h"
 #include "mirror/segments.h"
@@ -64,6 +65,8 @@ struct Pusher::State {
     Status put_rest(const OwnSegment& segment);
     Status declare(const eventlog::LogPosition& accepted, Hlc hlc);
     bool declares(const eventlog::LogPosition& accepted) const;
+    const eventlog::Cuts& cuts() const { return options.forks.of(options.self); }
+    bool goes_on_behind(const OwnSegment& segment) const;
     Status claim();
     Status expect_in_history(const eventlog::HeadSlot& slot);
     Status compare_batch(const eventlog::Batch& batch);
@@ -130,7 +133,8 @@ Status Pusher::State::claim() {
         return ok();
     }
     TRY_ASSIGN(const auto slot, share.head(options.self));
-    if (slot && slot->incarnation < options.incarnation) {
+    const bool cut = slot && !cuts().admits(slot->incarnation, slot->last_seq);
+    if (slot && slot->incarnation < options.incarnation && !cut) {
         TRY(expect_in_history(*slot));
     }
     TRY_ASSIGN(const auto holder,
@@ -211,12 +215,10 @@ void Pusher::State::notice_rollback(const std::optional<eventlog::HeadSlot>& slo
 }
 
 Result<Bytes> Pusher::State::read_own(const std::string& name, std::uint64_t at, std::uint64_t n) {
-    TRY_ASSIGN(auto file, env.files.open(directory + "/" + name, env::OpenMode::read));
-    Bytes out(n);
-    TRY_ASSIGN(const auto have, file->read_at(Offset(at), out));
-    if (have != n) {
+    TRY_ASSIGN(auto out, read_segment(env.files, directory, *parse_file_name(name), Offset(at), n));
+    if (out.size() != n) {
         return Error{Code::corrupt, directory + "/" + name + " at offset " + std::to_string(at) +
-                                        ": only " + std::to_string(have) + " of " +
+                                        ": only " + std::to_string(out.size()) + " of " +
                                         std::to_string(n) + " bytes are there"};
     }
     return out;
@@ -239,20 +241,35 @@ Result<std::vector<OwnSegment>> Pusher::State::own_segments(const eventlog::LogP
         }
         id = header.previous->id;
         segment = OwnSegment{file_name(id), header.previous->end.v};
-        const auto info = env.files.info(directory + "/" + segment.name);
+        const auto info = eventlog::segment_path(env.files, directory, id);
         if (!info && info.error().code == Code::not_found) {
             return out;  // older than the local retention: what was shared of it stays as it is
         }
         if (!info) {
             return info.error();
         }
-        TRY_ASSIGN(segment.limit,
-                   end_with_seal(env.files, directory + "/" + segment.name, *header.previous));
+        TRY_ASSIGN(segment.limit, end_with_seal(env.files, directory, *header.previous));
     }
 }
 
+/// What the share holds behind it is a side of a fork, which an operator has cut off.
+bool Pusher::State::goes_on_behind(const OwnSegment& segment) const {
+    const auto& decisions = cuts().decisions();
+    return std::any_of(decisions.begin(), decisions.end(), [&](const auto& one) {
+        const auto& at = one.second.at;
+        return file_name(segment_of(at)) == segment.name && at.end.v == segment.limit;
+    });
+}
+
 Status Pusher::State::compare(const OwnSegment& segment) {
-    TRY_ASSIGN(const auto length, share.length(options.self, segment.name));
+    const auto stands = share.length(options.self, segment.name);
+    if (!stands && stands.error().code == Code::corrupt) {
+        return set_aside(segment, "is a damaged archive");
+    }
+    TRY_ASSIGN(auto length, stands);
+    if (length && goes_on_behind(segment)) {
+        length = std::min(*length, segment.limit);
+    }
     const auto known = shared.find(segment.name);
     if (!length) {
         shared[segment.name] = 0;
@@ -287,7 +304,11 @@ Result<bool> Pusher::State::same_bytes(const OwnSegment& segment, std::uint64_t 
     for (std::uint64_t at = 0; at < length; at += chunk_bytes) {
         const auto n = std::min<std::uint64_t>(chunk_bytes, length - at);
         TRY_ASSIGN(const auto ours, read_own(segment.name, at, n));
-        TRY_ASSIGN(const auto theirs, share.get(options.self, segment.name, Offset(at), n));
+        const auto stands = share.get(options.self, segment.name, Offset(at), n);
+        if (!stands && stands.error().code == Code::corrupt) {
+            return false;  // an archive that is damaged there
+        }
+        TRY_ASSIGN(const auto theirs, stands);
         if (theirs.size() < n) {
             return Error{Code::io, segment.name + " became shorter while it was compared"};
         }
@@ -302,7 +323,11 @@ Result<bool> Pusher::State::same_bytes(const OwnSegment& segment, std::uint64_t 
 /// nothing of it may be put away silently.
 Result<bool> Pusher::State::is_fork(const OwnSegment& segment) {
     const auto id = *parse_file_name(segment.name);
-    TRY_ASSIGN(const auto page, share.get(options.self, segment.name, Offset(0), header_bytes));
+    const auto stands = share.get(options.self, segment.name, Offset(0), header_bytes);
+    if (!stands && stands.error().code == Code::corrupt) {
+        return false;
+    }
+    TRY_ASSIGN(const auto page, stands);
     const auto header = parse_header(page, options.trust, options.self, id);
     if (!header) {
         return false;
@@ -313,7 +338,11 @@ Result<bool> Pusher::State::is_fork(const OwnSegment& segment) {
     }
     auto at = first_position(id, *header);
     for (;;) {
-        TRY_ASSIGN(const auto theirs, share.get(options.self, segment.name, at.end, chunk_bytes));
+        const auto batches = share.get(options.self, segment.name, at.end, chunk_bytes);
+        if (!batches && batches.error().code == Code::corrupt) {
+            return false;
+        }
+        TRY_ASSIGN(const auto theirs, batches);
         const auto walk = walk_batches(theirs, at, options.trust.cluster(), options.self);
         if (walk.taken == 0) {
             return false;
@@ -426,7 +455,7 @@ Result<eventlog::HeadSlot> Pusher::State::push(const eventlog::LogPosition& acce
 Status Pusher::State::compare_batch(const eventlog::Batch& batch) {
     const auto name = file_name(segment_of(batch.position_after));
     const auto theirs = share.get(options.self, name, batch.at, batch.raw.size());
-    if (!theirs && theirs.error().code != Code::not_found) {
+    if (!theirs && theirs.error().code != Code::not_found && theirs.error().code != Code::corrupt) {
         return theirs.error();
     }
     if ((!theirs || *theirs != batch.raw) && doubt != Doubt::bytes) {

@@ -37,7 +37,8 @@ RemoteMirror::RemoteMirror(env::Env env, share::LogShare& share, const MirrorOpt
       options_(options),
       writer_(std::move(writer)),
       directory_(options.log_root + "/" + writer_.v),
-      keeps_slot_(keeps_slot) {}
+      keeps_slot_(keeps_slot),
+      cuts_(options.forks.of(writer_)) {}
 
 Error RemoteMirror::corrupt(const SegmentId& id, Offset at, const std::string& why) const {
     return Error{Code::corrupt, "log/" + writer_.v + "/" + file_name(id) + " at offset " +
@@ -61,10 +62,10 @@ Status RemoteMirror::load(const std::optional<eventlog::LogPosition>& removed_at
     Kept kept;
     if (keeps_slot_) {
         TRY_ASSIGN(stored_, mirror::stored_slot(env_.files, directory_, options_.trust, writer_));
-        TRY_ASSIGN(kept,
-                   look_at_mirror(env_.files, directory_, options_.trust, writer_, removed_at));
+        TRY_ASSIGN(kept, look_at_mirror(env_.files, directory_, options_.trust, writer_, removed_at,
+                                        cuts_));
     } else {
-        TRY_ASSIGN(kept.end, recovered_end(env_.files, directory_, options_.trust, writer_));
+        TRY_ASSIGN(kept.end, recovered_end(env_.files, directory_, options_.trust, writer_, cuts_));
         kept.declared = kept.end;
     }
     end_ = kept.end;
@@ -108,11 +109,8 @@ Status RemoteMirror::drop_undeclared() {
 }
 
 Result<bool> RemoteMirror::bytes_behind_end() const {
-    TRY_ASSIGN(auto file,
-               env_.files.open(directory_ + "/" + file_name(current()), env::OpenMode::read));
-    Bytes bytes(header_bytes);
-    TRY_ASSIGN(const auto n, file->read_at(end_.end, bytes));
-    bytes.resize(n);
+    TRY_ASSIGN(const auto bytes,
+               read_segment(env_.files, directory_, current(), end_.end, header_bytes));
     const auto seal = eventlog::decode_seal(bytes);
     if (seal && seal->end == end_.end && seal->hash == end_.hash) {
         return false;
@@ -225,7 +223,8 @@ Result<RemoteMirror::Step> RemoteMirror::next_segment(const eventlog::HeadSlot& 
     std::optional<SegmentId> next;
     for (const auto& name : names) {
         const auto id = parse_file_name(name);
-        if (id && (nothing(end_) || *id > current()) && *id <= target && (!next || *id < *next)) {
+        if (id && (nothing(end_) || *id > current()) && *id <= target && (!next || *id < *next) &&
+            cuts_.admits(id->incarnation, end_.seq.next())) {
             next = id;
         }
     }
@@ -327,7 +326,9 @@ Result<RemoteMirror::Step> RemoteMirror::read_batches(Offset limit, std::string&
 }
 
 Status RemoteMirror::store(const SegmentId& id, Offset at, ByteView bytes) {
-    TRY_ASSIGN(auto file, env_.files.open(directory_ + "/" + file_name(id), env::OpenMode::create));
+    // A segment that was archived is whole: only its first page makes a file.
+    const auto mode = at.v == 0 ? env::OpenMode::create : env::OpenMode::write;
+    TRY_ASSIGN(auto file, env_.files.open(directory_ + "/" + file_name(id), mode));
     TRY(file->write_at(at, bytes));
     TRY(file->sync());
     if (at.v == 0) {
@@ -340,6 +341,9 @@ Status RemoteMirror::store(const SegmentId& id, Offset at, ByteView bytes) {
 /// The seal of a finished segment, where the share shows one; a segment that ended with its process
 /// has none.
 Status RemoteMirror::copy_seal(const SegmentId& id) {
+    if (!env_.files.info(directory_ + "/" + file_name(id))) {
+        return ok();  // archived, and with it what it has of a seal
+    }
     TRY_ASSIGN(const auto bytes,
                share_.get(writer_, file_name(id), end_.end, eventlog::seal_bytes));
     const auto seal = eventlog::decode_seal(bytes);

@@ -27,6 +27,11 @@ public:
     /// tells how far it went. `removed_at`: where an operator has said that this log ends.
     Status load(const std::optional<eventlog::LogPosition>& removed_at = std::nullopt);
     bool loaded() const { return loaded_; }
+    /// To be loaded again: where it ends is another place now.
+    void set_cuts(eventlog::Cuts cuts) {
+        cuts_ = std::move(cuts);
+        loaded_ = false;
+    }
     /// The end of what is verified, synced, and signed for.
     const eventlog::LogPosition& declared() const { return declared_; }
     /// The last slot that the mirror reached; of an earlier run after load().
@@ -78,6 +83,7 @@ private:
     const WriterId writer_;
     const std::string directory_;
     const bool keeps_slot_;
+    eventlog::Cuts cuts_;
     bool loaded_ = false;
     eventlog::LogPosition end_;       // of what is verified and synced
     eventlog::LogPosition declared_;  // in the same segment, at most there

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "eventlog/archive.h"
 #include "mirror/segments.h"
 
 namespace reeve::mirror {
@@ -121,7 +122,8 @@ Result<std::string> repair_segment(env::Env env, const LocalLog& log, const Segm
     const auto suffix = random_name(env.entropy);
     const auto whole = log.directory + "/.repair-" + name + "." + suffix;
     TRY_ASSIGN(auto out, env.files.open(whole, env::OpenMode::create_new));
-    auto damaged = open_end ? env.files.open(log.directory + "/" + name, env::OpenMode::read)
+    const auto stands = eventlog::segment_path(env.files, log.directory, segment);
+    auto damaged = open_end && stands ? env.files.open(*stands, env::OpenMode::read)
                             : Result<std::unique_ptr<env::File>>(Error{Code::not_found, ""});
     auto copied = Copy(*out, log, segment, source).run(end, damaged ? damaged->get() : nullptr);
     out.reset();
@@ -131,9 +133,11 @@ Result<std::string> repair_segment(env::Env env, const LocalLog& log, const Segm
     }
     const auto aside = log.directory + "/quarantine";
     TRY(env.files.make_dirs(aside));
-    auto where = aside + "/" + name + "." + suffix;
+    // Of two forms the one that was read. The plain one is written anew: it is archived later.
+    const auto from = stands.value_or(log.directory + "/" + name);
+    auto where = aside + from.substr(log.directory.size()) + "." + suffix;
     // A crash between the two leaves a segment missing, which is damage that is mended likewise.
-    auto moved = env.files.rename(log.directory + "/" + name, where);
+    auto moved = env.files.rename(from, where);
     if (!moved && moved.error().code != Code::not_found) {
         return moved.error();
     }
@@ -157,6 +161,7 @@ Result<bool> LogScrub::step(const eventlog::LogPosition& limit, std::uint64_t bu
         TRY_ASSIGN(reader_,
                    eventlog::LogReader::open(env_.files, log_.directory, log_.trust, log_.writer));
         reader_->set_tail(eventlog::Tail::mirrors);
+        reader_->set_cuts(log_.cuts);
     }
     for (std::uint64_t read = 0; read < budget;) {
         auto batch = reader_->next(limit);
@@ -213,14 +218,13 @@ Status LogScrub::mend(const Error& damage, const eventlog::LogPosition& limit,
 Result<std::optional<eventlog::LogPosition>> LogScrub::end_of(const SegmentId& segment,
                                                               const eventlog::LogPosition& limit,
                                                               bool& open_end) const {
-    TRY_ASSIGN(const auto entries, env_.files.list(log_.directory));
-    for (const auto& entry : entries) {
-        const auto id = parse_file_name(entry.name);
-        if (!id || *id <= segment) {
+    TRY_ASSIGN(const auto segments, eventlog::list_segments(env_.files, log_.directory));
+    for (const auto& id : segments) {
+        if (id <= segment) {
             continue;
         }
         const auto header =
-            eventlog::read_header(env_.files, log_.directory, *id, log_.trust, log_.writer);
+            eventlog::read_header(env_.files, log_.directory, id, log_.trust, log_.writer);
         if (header && segment_of(header->previous) == segment) {
             return std::optional(header->previous);
         }

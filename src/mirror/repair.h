@@ -34,6 +34,7 @@ struct LocalLog {
     /// The own log: what it holds behind damage may be nowhere else, and nothing cuts it off. What
     /// a mirror holds is pulled again.
     bool own = false;
+    eventlog::Cuts cuts = {};
 };
 
 /// Replaces one segment by a verified copy that ends at `end`. With `open_end` nothing but the

@@ -1,5 +1,6 @@
 #include "mirror/segments.h"
 
+#include "eventlog/archive.h"
 #include "eventlog/recovery.h"
 
 namespace reeve::mirror {
@@ -62,18 +63,27 @@ Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from,
 }
 
 Result<eventlog::LogPosition> recovered_end(env::FileSystem& files, const std::string& directory,
-                                            const eventlog::Trust& trust, const WriterId& writer) {
+                                            const eventlog::Trust& trust, const WriterId& writer,
+                                            const eventlog::Cuts& cuts) {
     TRY_ASSIGN(const auto log,
-               eventlog::recover(files, directory, trust, writer, eventlog::Tail::mirrors));
+               eventlog::recover(files, directory, trust, writer, eventlog::Tail::mirrors, cuts));
     return log.end;
 }
 
-Result<std::uint64_t> end_with_seal(env::FileSystem& files, const std::string& path,
+Result<Bytes> read_segment(env::FileSystem& files, const std::string& directory,
+                           const SegmentId& id, Offset at, std::size_t n) {
+    TRY_ASSIGN(auto file, eventlog::open_segment(files, directory, id));
+    Bytes out(n);
+    TRY_ASSIGN(const auto have, file->read_at(at, out));
+    out.resize(have);
+    return out;
+}
+
+Result<std::uint64_t> end_with_seal(env::FileSystem& files, const std::string& directory,
                                     const Continuation& end) {
-    TRY_ASSIGN(auto file, files.open(path, env::OpenMode::read));
-    Bytes bytes(eventlog::seal_bytes);
-    TRY_ASSIGN(const auto n, file->read_at(end.end, bytes));
-    const bool sealed = n == bytes.size() && eventlog::decode_seal(bytes).has_value();
+    TRY_ASSIGN(const auto bytes,
+               read_segment(files, directory, end.id, end.end, eventlog::seal_bytes));
+    const bool sealed = eventlog::decode_seal(bytes).has_value();
     return end.end.v + (sealed ? eventlog::seal_bytes : 0);
 }
 

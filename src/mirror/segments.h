@@ -7,6 +7,7 @@
 #include <string>
 
 #include "env/file_system.h"
+#include "eventlog/cuts.h"
 #include "eventlog/format.h"
 
 namespace reeve::mirror {
@@ -31,6 +32,9 @@ inline std::string file_name(const SegmentId& id) { return eventlog::segment_nam
 inline std::optional<SegmentId> parse_file_name(std::string_view name) {
     return eventlog::parse_segment_name(name);
 }
+/// Of a segment on the local disk, whichever form it has there; at most `n` bytes from `at` on.
+Result<Bytes> read_segment(env::FileSystem& files, const std::string& directory,
+                           const SegmentId& id, Offset at, std::size_t n);
 
 /// Code::corrupt when the page does not verify or is of another cluster, writer or segment;
 /// Code::denied when who signed it may not write this log.
@@ -50,10 +54,11 @@ Walk walk_batches(ByteView bytes, const eventlog::LogPosition& from,
 
 /// The verified end of a log on the local disk; incarnation 0 for none.
 Result<eventlog::LogPosition> recovered_end(env::FileSystem& files, const std::string& directory,
-                                            const eventlog::Trust& trust, const WriterId& writer);
+                                            const eventlog::Trust& trust, const WriterId& writer,
+                                            const eventlog::Cuts& cuts = {});
 /// Bytes of a finished segment that are shared: up to its valid end, and the seal where there is
 /// one.
-Result<std::uint64_t> end_with_seal(env::FileSystem& files, const std::string& path,
+Result<std::uint64_t> end_with_seal(env::FileSystem& files, const std::string& directory,
                                     const Continuation& end);
 
 }  // namespace reeve::mirror

@@ -7,6 +7,7 @@
 #include "eventlog/reader.h"
 #include "mirror/remote_mirror.h"
 #include "mirror/repair.h"
+#include "node/forks.h"
 #include "node/incarnation_file.h"
 
 namespace reeve::node {
@@ -37,9 +38,23 @@ Incarnation last_asked_for(env::Env env, const NodeConfig& config) {
     return before && *before ? (*before)->incarnation : Incarnation(0);
 }
 
-Result<eventlog::RecoveredLog> recovered(env::FileSystem& files, const NodeConfig& config) {
+Result<eventlog::RecoveredLog> recovered(env::FileSystem& files, const NodeConfig& config,
+                                         const eventlog::Cuts& cuts) {
     return eventlog::recover(files, own_directory(config), config.trust, config.writer,
-                             eventlog::Tail::owners);
+                             eventlog::Tail::owners, cuts);
+}
+
+Incarnation before(Incarnation next) { return Incarnation(next.v - (next.v > 0 ? 1 : 0)); }
+
+/// Nobody goes on behind a cut of the own log before an operator has decided.
+Status expect_uncut(const NodeConfig& config, const eventlog::ForkBook& forks) {
+    return !forks.of(config.writer).open()
+               ? ok()
+               : Status(Error{Code::replaced, "the log of " + config.writer.v +
+                                                  " was cut: " + fork_text(forks, config.writer) +
+                                                  "; an operator decides (reeve log resolve " +
+                                                  config.writer.v +
+                                                  "), then on this machine: reeve log rescue"});
 }
 
 bool beyond(const eventlog::HeadSlot& slot, const eventlog::LogPosition& end) {
@@ -65,24 +80,33 @@ class BootTask {
 public:
     BootTask(env::Env env, share::Share& share, const NodeConfig& config, share::Nonce nonce,
              std::shared_ptr<std::atomic<Turn>> turn)
-        : env_(env), share_(share), config_(config), nonce_(nonce), turn_(std::move(turn)) {}
+        : env_(env),
+          share_(share),
+          config_(config),
+          nonce_(nonce),
+          turn_(std::move(turn)),
+          cuts_(known_forks(env, config).of(config.writer)) {}
 
     Result<BootedLog> run() {
         TRY(share_.identity().check());
-        TRY_ASSIGN(const auto head, share_.log().head(config_.writer));
-        TRY_ASSIGN(const auto greatest, share_.log().greatest_incarnation(config_.writer));
+        TRY_ASSIGN(auto head, share_.log().head(config_.writer));
+        if (head && !cuts_.admits(head->incarnation, head->last_seq)) {
+            head.reset();  // of a side that was cut off
+        }
+        TRY_ASSIGN(const auto claimed, share_.log().greatest_incarnation(config_.writer));
+        const auto greatest = std::max(claimed, before(cuts_.least_incarnation()));
         Turn expected = Turn::open;
         if (!turn_->compare_exchange_strong(expected, Turn::contact)) {
             return Error{Code::cancelled, "nobody waits any more"};
         }
-        auto log = recovered(env_.files, config_);
+        auto log = recovered(env_.files, config_, cuts_);
         const bool marked = env_.files.info(config_.mend_file()).has_value();
         if (marked || (!log && log.error().code == Code::corrupt)) {
             if (!head) {
                 return log ? Error{Code::corrupt, "the own log does not verify"} : log.error();
             }
             TRY(mend(log ? log->end : eventlog::position_of(*head)));
-            log = recovered(env_.files, config_);
+            log = recovered(env_.files, config_, cuts_);
             static_cast<void>(env_.files.remove(config_.mend_file()).has_value());
         }
         TRY_ASSIGN(auto own, std::move(log));
@@ -102,7 +126,7 @@ public:
             *turn_ = Turn::adopting;
             TRY(adopt_log(env_, share_, config_, *head, own.end));
             *turn_ = Turn::contact;
-            TRY_ASSIGN(own, recovered(env_.files, config_));
+            TRY_ASSIGN(own, recovered(env_.files, config_, cuts_));
         }
         const auto own_last = std::max(own.end.incarnation, last_asked_for(env_, config_));
         TRY_ASSIGN(const auto mine, claim_incarnation(env_, share_, config_, nonce_,
@@ -141,14 +165,17 @@ private:
     NodeConfig config_;
     share::Nonce nonce_;
     std::shared_ptr<std::atomic<Turn>> turn_;
+    eventlog::Cuts cuts_;  // of the own log
 };
 
 /// Without the share: what the own disk holds, as it is.
 Result<BootedLog> boot_alone(env::Env env, const NodeConfig& config, const share::Nonce& nonce,
                              const std::string& why) {
     env.telemetry.log(env::Level::warning, "share", "starting without the share: " + why);
-    TRY_ASSIGN(auto own, recovered(env.files, config));
-    const auto last = std::max(own.end.incarnation, last_asked_for(env, config));
+    const auto cuts = known_forks(env, config).of(config.writer);
+    TRY_ASSIGN(auto own, recovered(env.files, config, cuts));
+    const auto last = std::max(
+        {own.end.incarnation, last_asked_for(env, config), before(cuts.least_incarnation())});
     // Greater than any number that a boot task may still be trying to claim for this run.
     const Incarnation next(last.v + claim_rounds + 1);
     TRY(remember_incarnation(env.files, remembered_path(config), {next, nonce}));
@@ -166,6 +193,7 @@ Status adopt_log(env::Env env, share::Share& share, const NodeConfig& config,
     mirror::MirrorOptions options;
     options.log_root = config.log_root();
     options.trust = config.trust;
+    options.forks = known_forks(env, config);
     mirror::RemoteMirror own(env, share.log(), options, config.writer, false);
     TRY(own.load());
     while (!own.reached(head)) {
@@ -205,6 +233,7 @@ Result<BootedLog> boot_log(env::Env env, share::Share& share, const NodeConfig& 
     if (const auto before = env.files.read_file(config.replaced_file(), small_file)) {
         return Error{Code::replaced, valid_utf8(as_text(*before))};
     }
+    TRY(expect_uncut(config, known_forks(env, config)));
     using Answer = std::shared_ptr<Result<BootedLog>>;
     auto answers = std::make_shared<env::Mailbox<Answer>>(env.tasks, 1);
     auto turn = std::make_shared<std::atomic<Turn>>(Turn::open);

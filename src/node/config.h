@@ -56,6 +56,10 @@ struct NodeConfig {
     std::string mend_file() const { return state_directory + "/log.mend"; }
     /// Writers that an operator has removed, and where their logs end: known before any is folded.
     std::string retired_file() const { return state_directory + "/retired.json"; }
+    /// What is known of forks, of all logs: known before any is folded.
+    std::string forks_file() const { return state_directory + "/forks"; }
+    /// The other sides of forks, as the share showed them.
+    std::string fork_root() const { return state_directory + "/forked"; }
     /// The policy in force, as files.
     std::string policy_root() const { return state_directory + "/policy"; }
     /// The boot of the machine whose interrupted attempts all stand in the log.

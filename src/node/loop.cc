@@ -27,7 +27,9 @@ constexpr std::string_view trouble_reply =
 bool harmless_in_trouble(const LoopMessage& message) {
     return std::holds_alternative<LogsRead>(message) ||
            std::holds_alternative<ShareAway>(message) || std::holds_alternative<Pushed>(message) ||
-           std::holds_alternative<Noticed>(message) || std::holds_alternative<Spooled>(message) ||
+           std::holds_alternative<Noticed>(message) ||
+           std::holds_alternative<ForksFound>(message) ||
+           std::holds_alternative<Spooled>(message) ||
            std::holds_alternative<ReplacedByAnother>(message) ||
            std::holds_alternative<ViewBroken>(message) ||
            std::holds_alternative<StopRequested>(message);
@@ -135,6 +137,7 @@ void Loop::turn() {
     }
     if (!in_trouble_) {
         fold_mirrors();
+        say_forks();
         serve_deferred();
         settle();
         tell_kept_outcomes();
@@ -203,6 +206,7 @@ void Loop::handle(LoopMessage message) {
         void operator()(DroppedFile& m) { loop.on_dropped_file(m, rounds_to_wait); }
         void operator()(Shipped& m) { loop.on_shipped(m); }
         void operator()(Noticed& m) { loop.on_notices(m); }
+        void operator()(ForksFound& m) { loop.on_forks(m); }
         void operator()(Spooled& m) { loop.spooled_bytes_ = m.bytes; }
         void operator()(RetentionBatch& m) { loop.on_retention(m); }
         void operator()(ReplacedByAnother& m) {
@@ -275,9 +279,11 @@ Result<projection::Applied> Loop::apply(std::span<const projection::FoldInput> i
 
 Status Loop::catch_up_own_log() {
     load_retired();
+    load_forks();
     TRY_ASSIGN(auto reader,
                eventlog::LogReader::open(env_.files, config_.log_root() + "/" + config_.writer.v,
                                          config_.trust, config_.writer));
+    reader.set_cuts(forks_.of(config_.writer));
     const auto found = projection_.cut().find(config_.writer);
     if (found != projection_.cut().end()) {
         TRY(reader.seek(found->second.position));
@@ -309,7 +315,8 @@ void Loop::fold_local_mirrors() {
         const auto removed = retired_.find(writer);
         const auto log = mirror::look_at_mirror(
             env_.files, directory, config_.trust, writer,
-            removed == retired_.end() ? std::nullopt : std::optional(removed->second.end));
+            removed == retired_.end() ? std::nullopt : std::optional(removed->second.end),
+            forks_.of(writer));
         mirror::RemoteLog remote;
         remote.mirrored = log ? log->declared : eventlog::LogPosition{};
         const auto folded = log ? fold_mirror(writer, remote) : Status(log.error());
@@ -357,6 +364,7 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
         TRY_ASSIGN(auto opened,
                    eventlog::LogReader::open(env_.files, config_.log_root() + "/" + writer.v,
                                              config_.trust, writer));
+        opened.set_cuts(forks_.of(writer));
         const auto cursor = projection_.cut().find(writer);
         if (cursor != projection_.cut().end()) {
             TRY(opened.seek(cursor->second.position));
@@ -409,6 +417,7 @@ void Loop::note_nodes() {
     switches_ = view.switches();
     cluster_level_ = view.level();
     heed_operators(view);
+    heed_forks(view);
     health_of_.clear();
     for (const auto& [node, row] : view.health()) {
         health_of_.emplace(node, row.health.state);
@@ -552,6 +561,11 @@ void Loop::view_failed(const Error& error) {
 // A view that does not verify answers nothing, and nothing is decided on the answers that it gave
 // in this turn: what was not appended is forgotten, as in a crash. The next start builds it again.
 void Loop::leave_broken_view(const Error& error) {
+    if (cut_back_) {  // the next start finds that its cursor is behind a cut
+        env_.telemetry.log(env::Level::warning, "loop",
+                           error.message + "; the view is folded again at the next start");
+        return;
+    }
     const auto marked = env_.files.replace_file(
         config_.rebuild_file(), as_bytes(error.message.substr(0, reason_limit)), true);
     env_.telemetry.log(

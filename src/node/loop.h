@@ -24,6 +24,7 @@
 #include "env/host.h"
 #include "env/sockets.h"
 #include "env/supervisor.h"
+#include "eventlog/cuts.h"
 #include "eventlog/reader.h"
 #include "eventlog/recovery.h"
 #include "eventlog/writer.h"
@@ -112,6 +113,15 @@ private:
     void keep_policy(const projection::Snapshot& view);
     eventlog::LogPosition fold_limit(const WriterId& writer, const mirror::RemoteLog& remote) const;
     std::string append_signed(const env::ControlRequest& request, const nlohmann::json& parsed);
+
+    // --- forks of logs (loop_forks.cc)
+    void load_forks();
+    bool may_tell_forks() const;
+    void on_forks(const ForksFound& found);
+    void heed_forks(const projection::Snapshot& view);
+    void leave_forked_log();
+    void say_forks();
+    bool read_to_its_cut(const WriterId& writer, const mirror::RemoteLog& log, Seq folded) const;
 
     // --- room on the own disk (loop_space.cc)
     void watch_space();
@@ -311,10 +321,14 @@ private:
     MonoTime next_compare_;                        // of the shared copy, when others complain
     std::map<WriterId, MonoTime> fold_again_;      // of logs that do not verify: not before
     std::map<WriterId, mirror::Retired> retired_;  // that count here
+    eventlog::ForkBook forks_;                     // that count here
+    eventlog::ForkBook seen_forks_;                // here, and not said yet
+    bool say_forks_ = false;                       // some may not stand in the own view
+    bool cut_back_ = false;                        // the view is folded again at the next start
     Sha256 policy_kept_{};                         // the one that lies in policy_root
     std::map<WriterId, projection::NodeRow> nodes_;
     std::map<std::string, projection::SwitchRow> switches_;
-    std::map<NodeId, std::string> health_of_;  // what each node last told of itself
+    std::map<NodeId, std::string> health_of_;            // what each node last told of itself
     std::uint32_t cluster_level_ = events::first_level;  // event types above it are not written
     control::RoutingStats stats_;
     MonoTime stats_at_;

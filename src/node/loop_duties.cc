@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "node/forks.h"
 #include "node/loop.h"
 #include "projection/spec_rules.h"
 
@@ -71,7 +72,8 @@ void Loop::remember_rollback() {
 
 bool Loop::any_behind() const {
     return std::any_of(remote_.begin(), remote_.end(), [this](const auto& one) {
-        return one.second.share_behind && !one.second.retired && !hides_nothing(one.first);
+        return one.second.share_behind && !one.second.retired && !one.second.cut &&
+               !hides_nothing(one.first);
     });
 }
 
@@ -111,7 +113,8 @@ bool Loop::all_heard_since(MonoTime moment) const {
     const auto orphan = config_.timing.orphan(config_.timing.worker_heartbeat);
     return std::all_of(remote_.begin(), remote_.end(), [&](const auto& one) {
         const bool gone = silent_for(one.first) > orphan && now_ - moment > orphan;
-        return hides_nothing(one.first) || one.second.retired || !one.second.head ||
+        return hides_nothing(one.first) || one.second.retired || one.second.cut ||
+               !one.second.head ||
                ((one.second.head_moved > moment || gone) && !one.second.share_behind);
     });
 }
@@ -161,8 +164,7 @@ bool Loop::another_publishes() const {
     return coordinator_live() ||
            std::any_of(nodes_.begin(), nodes_.end(), [this](const auto& node) {
                return node.second.role == "worker" && node.first < config_.writer &&
-                      !outdated(node.second) &&
-                      liveness(node.first) == control::Liveness::live &&
+                      !outdated(node.second) && liveness(node.first) == control::Liveness::live &&
                       !clock_is_off(node.second.node);
            });
 }
@@ -171,7 +173,7 @@ bool Loop::all_caught_up() const {
     for (const auto& [writer, log] : remote_) {
         const auto cursor = projection_.cut().find(writer);
         const Seq folded = cursor == projection_.cut().end() ? Seq(0) : cursor->second.position.seq;
-        if (log.retired) {
+        if (log.retired || read_to_its_cut(writer, log, folded)) {
             continue;
         }
         const bool behind = log.head && (!log.caught_up || folded < log.mirrored.seq);
@@ -352,8 +354,7 @@ std::string Loop::own_state() const {
     if (clock_.off()) {
         return std::string(wrong_clock);
     }
-    return space_.level == control::SpaceLevel::ample ? "ok"
-                                                      : "degraded: the disk has little room";
+    return space_.level == control::SpaceLevel::ample ? "ok" : "degraded: the disk has little room";
 }
 
 void Loop::health() {
@@ -393,6 +394,10 @@ std::string Loop::live_status_json() const {
         if (remote != remote_.end()) {
             one["caught_up"] = remote->second.caught_up;
             one["removed"] = remote->second.retired;
+            if (forks_.of(writer).open()) {
+                one["forked"] = fork_text(forks_, writer);
+                one["read_to"] = forks_.of(writer).open()->v - 1;
+            }
             if (!remote->second.error.empty()) {
                 one["error"] = remote->second.error;
             }

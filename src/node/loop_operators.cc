@@ -163,12 +163,19 @@ std::string Loop::append_signed(const env::ControlRequest& request, const json& 
             good = believed(*retired);
         } else if (const auto* policy = std::get_if<events::PolicyLoaded>(&event->payload)) {
             good = believed(*policy) && names_only_policy_files(*policy);
+        } else if (const auto* decision = std::get_if<events::ForkResolved>(&event->payload)) {
+            good = believed(*decision);
         }
     }
     if (!good) {
         return refuse({"denied", 4, "that is not signed by an operator of this cluster",
                        "or it is damaged, or names no policy file that there is",
                        "use the key that belongs to the operators in cluster.toml"});
+    }
+    if (events::level_of(events::type_id(event->payload)) > cluster_level_) {
+        return refuse({"unavailable", 8, "not every writer knows such a word yet",
+                       "the cluster is at level " + std::to_string(cluster_level_),
+                       "upgrade reeve on every node, or remove those that are gone"});
     }
     append(event->payload);
     replies_.emplace_back(

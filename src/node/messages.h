@@ -72,6 +72,9 @@ struct Shipped {  // output of an attempt was copied to results/, or stays spool
 struct Noticed {
     std::vector<mirror::Notice> notices;
 };
+struct ForksFound {  // two histories of one log
+    std::vector<events::ForkSeen> forks;
+};
 struct Spooled {  // output of ended attempts that the share has not taken
     std::uint64_t bytes = 0;
 };
@@ -92,10 +95,10 @@ struct ViewBroken {  // another task could not read the view
 struct StopRequested {
     std::string reason;
 };
-using LoopMessage = std::variant<env::ControlRequest, env::SupervisorMessage, LogsRead, ShareAway,
-                                 Pushed, ClaimAnswer, OwnClaims, DroppedFile, Shipped, Noticed,
-                                 RetentionBatch, Spooled, ReplacedByAnother, ViewBroken,
-                                 StopRequested>;
+using LoopMessage =
+    std::variant<env::ControlRequest, env::SupervisorMessage, LogsRead, ShareAway, Pushed,
+                 ClaimAnswer, OwnClaims, DroppedFile, Shipped, Noticed, ForksFound, RetentionBatch,
+                 Spooled, ReplacedByAnother, ViewBroken, StopRequested>;
 
 // ---- to push ----
 struct PushUpTo {
@@ -120,7 +123,10 @@ struct MendMirror {  // its copy here does not verify
 struct SetRetired {  // writers that an operator has removed
     std::map<WriterId, mirror::Retired> retired;
 };
-using PullMessage = std::variant<LookNow, ReadAll, MendMirror, SetRetired, StopTask>;
+struct SetForks {  // where logs are cut
+    eventlog::ForkBook forks;
+};
+using PullMessage = std::variant<LookNow, ReadAll, MendMirror, SetRetired, SetForks, StopTask>;
 
 // ---- to claims ----
 struct BarrierLogs {

@@ -2,6 +2,7 @@
 
 #include "node/ballast.h"
 #include "node/boot.h"
+#include "node/forks.h"
 
 namespace reeve::node {
 namespace {
@@ -86,11 +87,15 @@ Status Node::settle_boot() {
 // of the log that it was read from.
 Status Node::open_projection() {
     TRY_ASSIGN(projection_, projection::Projection::open(services_.store));
+    const auto forks = known_forks(services_.env, config_);
     for (const auto& [writer, cursor] : projection_->cut()) {
         TRY_ASSIGN(auto reader, eventlog::LogReader::open(services_.env.files,
                                                           config_.log_root() + "/" + writer.v,
                                                           config_.trust, writer));
-        const auto found = reader.seek(cursor.position);
+        auto found = reader.seek(cursor.position);
+        if (!forks.of(writer).admits(cursor.position.incarnation, cursor.position.seq)) {
+            found = Error{Code::conflict, "the log of " + writer.v + " was read behind its cut"};
+        }
         if (found ||
             (found.error().code != Code::conflict && found.error().code != Code::not_found)) {
             continue;  // damage is met, and told, where the log is read

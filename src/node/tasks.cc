@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "node/forks.h"
 #include "node/retired_file.h"
 
 namespace reeve::node {
@@ -15,14 +16,19 @@ constexpr milliseconds insist_again{20};
 constexpr milliseconds wait_slice{500};  // how soon a task without mail notices a stop
 
 mirror::MirrorOptions mirror_options(const TaskContext& context) {
-    return {context.config.log_root(),
-            context.config.trust,
-            context.config.identity,
-            context.config.host,
-            context.config.writer,
-            context.incarnation,
-            context.nonce,
-            context.config.timing.orphan(context.config.timing.worker_heartbeat)};
+    const auto& config = context.config;
+    mirror::MirrorOptions out;
+    out.log_root = config.log_root();
+    out.trust = config.trust;
+    out.identity = config.identity;
+    out.host = config.host;
+    out.self = config.writer;
+    out.incarnation = context.incarnation;
+    out.nonce = context.nonce;
+    out.orphan = config.timing.orphan(config.timing.worker_heartbeat);
+    out.fork_root = config.fork_root();
+    out.forks = known_forks(context.env, config);
+    return out;
 }
 
 /// To the loop; a full mailbox means that the loop is far behind, and what is told will be told
@@ -160,12 +166,18 @@ void pull_task(TaskContext context) {
             if (auto* removed = std::get_if<SetRetired>(&message)) {
                 puller.set_retired(std::move(removed->retired));
             }
+            if (auto* known = std::get_if<SetForks>(&message)) {
+                puller.set_forks(std::move(known->forks));
+            }
         }
         auto identity = context.share.identity().check();
         auto round = identity ? puller.round() : Result<RemoteLogs>(std::move(identity).error());
         auto notices = puller.take_notices();
         if (!notices.empty()) {
             insist(context, Noticed{std::move(notices)});
+        }
+        if (auto forks = puller.take_forks(); !forks.empty()) {
+            insist(context, ForksFound{std::move(forks)});
         }
         if (!round) {
             tell_loop(context, ShareAway{"pull", round.error().message});
@@ -181,7 +193,8 @@ void pull_task(TaskContext context) {
         if (barrier) {
             BarrierLogs answer{*barrier, true, "", *round};
             for (const auto& [writer, log] : *round) {
-                if (!log.retired && ((log.head && !log.caught_up) || !log.error.empty())) {
+                if (!log.retired && !log.cut &&
+                    ((log.head && !log.caught_up) || !log.error.empty())) {
                     answer.complete = false;
                     answer.reason = writer.v + " is not read to its head" +
                                     (log.error.empty() ? "" : ": " + log.error);

@@ -193,6 +193,34 @@ private:
         applied_.nodes_changed = true;
         put(table::cluster, as_bytes(level_key), encode(LevelRow{event.stamp(), e.level}));
     }
+    void also(const events::Event& event, const events::ForkSeen& e) {
+        const auto key = fork_key(e);
+        const auto old = transaction_.get(table::forks, key);
+        if (old && decode_stamp(*old) <= event.stamp()) {
+            return;
+        }
+        applied_.nodes_changed = true;
+        put(table::forks, key, encode(event.stamp()));
+    }
+    // Of two decisions about one place the one that goes on later: what another let go on between
+    // may be of a side that he did not know of. Said again it is the same fact.
+    void also(const events::Event&, const events::ForkResolved& e) {
+        if (!verify(e.operator_key, signed_part(e), e.signature)) {
+            return;
+        }
+        const auto key = resolved_key(e);
+        const auto row = encode(e);
+        const auto old = transaction_.get(table::resolved, key);
+        if (old) {
+            const auto before = decode_resolved(*old);
+            if (before.continues > e.continues ||
+                (before.continues == e.continues && Bytes(old->begin(), old->end()) <= row)) {
+                return;
+            }
+        }
+        applied_.nodes_changed = true;
+        put(table::resolved, key, row);
+    }
     void also(const events::Event& event, const events::NodeHealth& e) {
         if (!valid_node_name(e.node.v)) {
             return;

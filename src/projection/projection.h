@@ -27,7 +27,7 @@
 namespace reeve::projection {
 
 /// Raised when the meaning of a fold changes: part of every row hash; a new one means a rebuild.
-constexpr std::uint32_t fold_version = 3;
+constexpr std::uint32_t fold_version = 4;
 
 using Digest = std::array<std::uint8_t, 16>;
 
@@ -142,6 +142,10 @@ public:
     /// Signed words of whatever operator: what counts is decided by who has pinned them.
     std::vector<events::WriterRetired> retired() const;
     std::vector<events::PolicyLoaded> policies() const;
+    /// Where logs end because two histories of them were seen.
+    std::vector<events::ForkSeen> forks() const;
+    /// Where such logs go on. Signed, like the words above.
+    std::vector<events::ForkResolved> resolved() const;
     std::map<NodeId, HealthRow> health() const;
     std::map<RoutingKey, RoutingRow> routing() const;
     std::map<std::string, std::uint64_t> totals() const;  // jobs by state name

@@ -22,7 +22,7 @@ bool canonical_job(ByteView bytes) {
 }
 
 bool canonical_row(kv::Table view, ByteView bytes) {
-    static_assert(table::digested.size() == 10, "one case a view");
+    static_assert(table::digested.size() == 12, "one case a view");
     switch (static_cast<std::uint8_t>(view)) {
         case static_cast<std::uint8_t>(table::jobs): return canonical_job(bytes);
         case static_cast<std::uint8_t>(table::outputs): return canonical(bytes, &decode_output);
@@ -34,6 +34,8 @@ bool canonical_row(kv::Table view, ByteView bytes) {
         case static_cast<std::uint8_t>(table::retired): return canonical(bytes, &decode_retired);
         case static_cast<std::uint8_t>(table::policy): return canonical(bytes, &decode_policy);
         case static_cast<std::uint8_t>(table::cluster): return canonical(bytes, &decode_level);
+        case static_cast<std::uint8_t>(table::forks): return canonical(bytes, &decode_stamp);
+        case static_cast<std::uint8_t>(table::resolved): return canonical(bytes, &decode_resolved);
         default: return false;
     }
 }

@@ -139,6 +139,24 @@ std::vector<events::PolicyLoaded> Snapshot::policies() const {
     return out;
 }
 
+std::vector<events::ForkSeen> Snapshot::forks() const {
+    std::vector<events::ForkSeen> out;
+    scan(table::forks, {}, [&](ByteView key, ByteView) {
+        out.push_back(parse_fork_key(key));
+        return true;
+    });
+    return out;
+}
+
+std::vector<events::ForkResolved> Snapshot::resolved() const {
+    std::vector<events::ForkResolved> out;
+    scan(table::resolved, {}, [&](ByteView, ByteView row) {
+        out.push_back(decode_resolved(row));
+        return true;
+    });
+    return out;
+}
+
 std::map<NodeId, HealthRow> Snapshot::health() const {
     std::map<NodeId, HealthRow> out;
     for (auto& [key, row] : rows_of(

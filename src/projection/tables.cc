@@ -217,6 +217,71 @@ events::WriterRetired decode_retired(ByteView bytes) {
     return e;
 }
 
+Bytes fork_key(const events::ForkSeen& e) {
+    ByteWriter key;
+    key.text(e.writer.v);
+    key.raw(be64(e.incarnation));
+    key.raw(be64(e.seq));
+    key.raw(e.first);
+    key.raw(e.second);
+    return std::move(key).take();
+}
+events::ForkSeen parse_fork_key(ByteView key) {
+    ByteReader r(key);
+    events::ForkSeen e;
+    e.writer = WriterId(r.text());
+    e.incarnation = from_be64(r.raw(8));
+    e.seq = from_be64(r.raw(8));
+    take(r, e.first);
+    take(r, e.second);
+    return e;
+}
+Bytes encode(const EventStamp& stamp) {
+    ByteWriter w;
+    put_stamp(w, stamp);
+    return std::move(w).take();
+}
+EventStamp decode_stamp(ByteView bytes) {
+    ByteReader r(bytes);
+    return get_stamp(r);
+}
+
+Bytes resolved_key(const events::ForkResolved& e) {
+    ByteWriter key;
+    key.raw(e.operator_key);
+    key.raw(e.cluster);
+    key.text(e.writer.v);
+    key.raw(be64(e.seq));
+    return std::move(key).take();
+}
+Bytes encode(const events::ForkResolved& e) {
+    ByteWriter w;
+    w.text(e.writer.v);
+    for (const auto number : {e.continues, e.incarnation, e.segment, e.end, e.seq}) {
+        w.u64(number);
+    }
+    w.raw(e.hash);
+    w.text(e.reason);
+    w.raw(e.operator_key);
+    w.raw(e.signature);
+    w.raw(e.cluster);
+    return std::move(w).take();
+}
+events::ForkResolved decode_resolved(ByteView bytes) {
+    ByteReader r(bytes);
+    events::ForkResolved e;
+    e.writer = WriterId(r.text());
+    for (auto* number : {&e.continues, &e.incarnation, &e.segment, &e.end, &e.seq}) {
+        *number = r.u64();
+    }
+    take(r, e.hash);
+    e.reason = r.text();
+    take(r, e.operator_key);
+    take(r, e.signature);
+    take(r, e.cluster);
+    return e;
+}
+
 Bytes encode(const events::PolicyLoaded& e) {
     ByteWriter w;
     w.u64(e.version);

@@ -15,13 +15,15 @@ namespace reeve::projection {
 namespace table {
 constexpr kv::Table meta{0}, jobs{1}, outputs{2}, nodes{3}, switches{4}, health{5}, routing{6},
     requests{7}, index{8}, dependents{9}, totals{10}, observations{11}, retired{12}, policy{13},
-    cluster{14};
-constexpr std::array<std::string_view, 15> names = {
-    "meta",  "jobs",       "outputs", "nodes",        "switches", "health", "routing", "requests",
-    "index", "dependents", "totals",  "observations", "retired",  "policy", "cluster"};
+    cluster{14}, forks{15}, resolved{16};
+constexpr std::array<std::string_view, 17> names = {
+    "meta",    "jobs",     "outputs", "nodes",      "switches", "health",
+    "routing", "requests", "index",   "dependents", "totals",   "observations",
+    "retired", "policy",   "cluster", "forks",      "resolved"};
 /// Views whose rows are functions of events alone: those in the digest.
-constexpr std::array<kv::Table, 10> digested = {jobs,    outputs,  nodes,   switches, health,
-                                                routing, requests, retired, policy,   cluster};
+constexpr std::array<kv::Table, 12> digested = {jobs,   outputs, nodes,    switches,
+                                                health, routing, requests, retired,
+                                                policy, cluster, forks,    resolved};
 }  // namespace table
 
 inline std::string_view table_name(kv::Table t) {
@@ -61,6 +63,15 @@ CursorRow decode_cursor(ByteView bytes);
 /// Operator, cluster and writer; operator and cluster.
 Bytes retired_key(const events::WriterRetired& row);
 Bytes policy_key(const events::PolicyLoaded& row);
+/// Writer, incarnation, number and both hashes; operator, cluster, writer and last number.
+Bytes fork_key(const events::ForkSeen& row);
+events::ForkSeen parse_fork_key(ByteView key);
+Bytes resolved_key(const events::ForkResolved& row);
+/// forks: which event says so first.
+Bytes encode(const EventStamp& stamp);
+EventStamp decode_stamp(ByteView bytes);
+Bytes encode(const events::ForkResolved& row);
+events::ForkResolved decode_resolved(ByteView bytes);
 Bytes encode(const events::WriterRetired& row);
 events::WriterRetired decode_retired(ByteView bytes);
 Bytes encode(const events::PolicyLoaded& row);

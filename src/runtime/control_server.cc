@@ -95,6 +95,7 @@ struct UnixControlServer::Impl {
     void accept();
     void turn_away(Protocol::socket& socket);
     std::uint64_t enqueue(const ucred& peer, Bytes body);  // 0 when there is no room
+    bool reserve(std::size_t bytes);                       // for a request that comes in
     void answer(std::uint64_t id, Bytes body);
 
     const std::string path;
@@ -108,12 +109,15 @@ struct UnixControlServer::Impl {
     asio::steady_timer pause{io};
     std::unordered_map<std::uint64_t, std::shared_ptr<Session>> waiting;
     std::size_t connections = 0;
+    std::size_t coming_bytes = 0;  // of requests that are being read
     std::uint64_t last_id = 0;
 
     std::mutex mutex;
     std::condition_variable arrived;
     std::deque<env::ControlRequest> queue;
-    std::size_t queued_bytes = 0;
+    // Queued, or taken by next() and not answered, whether or not its peer is still there.
+    std::unordered_map<std::uint64_t, std::size_t> in_hand;
+    std::size_t in_hand_bytes = 0;
     std::thread thread;
 };
 
@@ -169,6 +173,11 @@ private:
             return;
         }
         const auto step = std::min(left, read_step);
+        if (!server_.reserve(step)) {
+            send(framed(busy("too many bytes of requests are coming in")), true);
+            return;
+        }
+        coming_ += step;
         const auto at = body_.size();
         body_.resize(at + step);
         auto done = [self = shared_from_this(), rest = left - step](error_code ec, std::size_t) {
@@ -177,8 +186,11 @@ private:
         asio::async_read(socket_, asio::buffer(body_.data() + at, step), std::move(done));
     }
 
+    void release() { server_.coming_bytes -= std::exchange(coming_, 0); }
+
     void submit() {
         timer_.cancel();
+        release();
         // An answer is posted to this thread, so it cannot come before we are registered below.
         request_id_ = server_.enqueue(peer_, std::exchange(body_, {}));
         if (request_id_ == 0) {
@@ -221,6 +233,7 @@ private:
         }
         closed_ = true;
         --server_.connections;
+        release();
         timer_.cancel();
         error_code ignored;
         socket_.close(ignored);
@@ -233,6 +246,7 @@ private:
     ucred peer_{};
     std::array<std::uint8_t, 4> header_{};
     Bytes body_;
+    std::size_t coming_ = 0;  // of it, as reserved
     Bytes out_;
     std::uint64_t request_id_ = 0;  // 0: none waits
     bool closed_ = false;
@@ -300,15 +314,24 @@ void UnixControlServer::Impl::turn_away(Protocol::socket& socket) {
 
 std::uint64_t UnixControlServer::Impl::enqueue(const ucred& peer, Bytes body) {
     const std::lock_guard lock(mutex);
-    const bool too_many = queue.size() >= bounds.queued;
-    const bool too_long = !queue.empty() && queued_bytes + body.size() > bounds.queued_bytes;
+    const bool too_many = in_hand.size() >= bounds.in_hand;
+    const bool too_long = !in_hand.empty() && in_hand_bytes + body.size() > bounds.in_hand_bytes;
     if (too_many || too_long) {
         return 0;
     }
-    queued_bytes += body.size();
-    queue.push_back({++last_id, peer.uid, peer.gid, peer.pid, std::move(body)});
+    in_hand.emplace(++last_id, body.size());
+    in_hand_bytes += body.size();
+    queue.push_back({last_id, peer.uid, peer.gid, peer.pid, std::move(body)});
     arrived.notify_one();
     return last_id;
+}
+
+bool UnixControlServer::Impl::reserve(std::size_t bytes) {
+    if (coming_bytes != 0 && coming_bytes + bytes > bounds.in_hand_bytes) {
+        return false;
+    }
+    coming_bytes += bytes;
+    return true;
 }
 
 void UnixControlServer::Impl::answer(std::uint64_t id, Bytes body) {
@@ -360,11 +383,17 @@ std::optional<env::ControlRequest> UnixControlServer::next(MonoTime deadline) {
     }
     auto request = std::move(impl_->queue.front());
     impl_->queue.pop_front();
-    impl_->queued_bytes -= request.body.size();
     return request;
 }
 
 void UnixControlServer::reply(std::uint64_t id, ByteView body) {
+    {
+        const std::lock_guard lock(impl_->mutex);
+        if (const auto found = impl_->in_hand.find(id); found != impl_->in_hand.end()) {
+            impl_->in_hand_bytes -= found->second;
+            impl_->in_hand.erase(found);
+        }
+    }
     Bytes copy(body.begin(), body.end());
     if (body.size() > max_control_reply_bytes) {
         copy = refusal("failed", 1, "the answer is too long to be sent", "ask for less at once");

@@ -20,8 +20,8 @@ namespace reeve::runtime {
 
 struct ControlBounds {
     std::size_t connections = 64;  // beyond: answered "busy" and closed
-    std::size_t queued = 256;      // requests that wait for next(); beyond: answered "busy"
-    std::size_t queued_bytes = 64u * 1024 * 1024;  // of them; a single one may be longer
+    std::size_t in_hand = 256;     // requests that are not answered; beyond: answered "busy"
+    std::size_t in_hand_bytes = 64u * 1024 * 1024;  // of them, and of those that come in besides
     std::chrono::milliseconds idle{60'000};  // for a request to come in, or an answer to leave
 };
 

@@ -51,7 +51,9 @@ std::vector<Payload> samples() {
         DigestTaken{"cut", "00ff"},
         WriterRetired{WriterId("mira.worker"), 2, 3, 4, 5000, 77, {1, 2}, "died", {3}, {4}, {5}},
         PolicyLoaded{7, {{"retention.toml", "[results]\n"}}, {6}, {7}, {8}},
-        LevelRaised{7}};
+        LevelRaised{7},
+        ForkSeen{WriterId("mira.worker"), 3, 78, {1}, {2}},
+        ForkResolved{WriterId("mira.worker"), 6, 3, 4, 5000, 77, {1, 2}, "cut", {3}, {4}, {5}}};
 }
 
 TEST(Codec, EveryTypeComesBackAsItWas) {

@@ -1,10 +1,13 @@
 // Writes the first inputs of the fuzz targets: right ones, from which a fuzzer finds wrong ones.
 // usage: make_fuzz_corpus DIRECTORY       (tests/fuzz/corpus; run again when a format has grown)
 
+#include <zstd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 
+#include "eventlog/archive.h"
 #include "eventlog/head.h"
 #include "events/codec.h"
 #include "exec/protocol.h"
@@ -85,6 +88,34 @@ void events_and_segments() {
     put("segment", "sealed", 0, file);
 }
 
+/// A segment of two blocks, the second one short.
+void archives() {
+    Bytes plain(eventlog::archive_block_bytes + 5000, 7);
+    ByteWriter table;
+    ByteWriter blocks;
+    for (std::size_t at = 0; at < plain.size(); at += eventlog::archive_block_bytes) {
+        const auto n = std::min(plain.size() - at, eventlog::archive_block_bytes);
+        Bytes stored(ZSTD_compressBound(n));
+        stored.resize(ZSTD_compress(stored.data(), stored.size(), plain.data() + at, n, 3));
+        table.u32(static_cast<std::uint32_t>(stored.size()));
+        table.u32(crc32c(stored));
+        blocks.raw(stored);
+    }
+    ByteWriter out;
+    out.u32(0x184D2A5E);
+    out.u32(static_cast<std::uint32_t>(64 + table.view().size()));
+    out.raw(as_bytes("RVARC001"));
+    out.u32(1);
+    out.u32(static_cast<std::uint32_t>(eventlog::archive_block_bytes));
+    out.u64(plain.size());
+    out.raw(sha256(plain));
+    out.u32(static_cast<std::uint32_t>(table.view().size() / 8));
+    out.u32(crc32c(table.view(), crc32c(out.view())));
+    out.raw(table.view());
+    out.raw(blocks.view());
+    put("archive", "two-blocks", out.view());
+}
+
 void heads_rings_records() {
     eventlog::HeadSlot slot;
     slot.writer = fuzz::writer;
@@ -161,6 +192,7 @@ int main(int argc, char** argv) {
     }
     root = argv[1];
     events_and_segments();
+    archives();
     heads_rings_records();
     members();
     packets();

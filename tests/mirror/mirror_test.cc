@@ -128,6 +128,78 @@ TEST_F(Mirror, AShareThatLostALogGetsItFromWhoMirroredIt) {
     EXPECT_EQ(seen.mirrored, owner.log->position());
 }
 
+// Two histories of one log, and a mirror of the first when the share shows the second.
+TEST_F(Mirror, AForkIsToldWithItsPlaceAndTheLogGoesOnWhereItIsDecided) {  // I5, I6
+    auto first = start("one", nova, 1);
+    say(first, "both know this");
+    ASSERT_TRUE(push(first));
+    const auto common = first.log->position();
+    const auto all = std::filesystem::copy_options::recursive;
+    for (const auto* name : {"old", "fresh"}) {
+        std::filesystem::copy(dir / "one", dir / name, all);
+    }
+    std::filesystem::copy(at("log/nova.worker"), dir / "shared before", all);
+    auto onward = start("one", nova, 2);
+    say(onward, "of one side");
+    ASSERT_TRUE(push(onward));
+    auto other = start("two", mira, 1);
+    ASSERT_TRUE(pull(other, nova).caught_up);
+    std::filesystem::remove_all(at("log/nova.worker"));
+    std::filesystem::copy(dir / "shared before", at("log/nova.worker"), all);
+    auto old = start("old", nova, 3);
+    say(old, "of the other side");
+    ASSERT_TRUE(push(old));
+
+    const auto seen = pull(other, nova);
+    EXPECT_NE(seen.error.find("the histories part at event 2 of incarnation 2"), std::string::npos)
+        << seen.error;
+    const auto forks = other.puller->take_forks();
+    ASSERT_EQ(forks.size(), 1u);
+    EXPECT_EQ(forks[0].writer, nova);
+    EXPECT_EQ(forks[0].seq, common.seq.v + 1);
+    EXPECT_EQ(forks[0].incarnation, 2u);
+    EXPECT_LT(forks[0].first, forks[0].second);
+    static_cast<void>(pull(other, nova));
+    EXPECT_TRUE(other.puller->take_forks().empty()) << "told once";
+
+    eventlog::ForkBook book;
+    ASSERT_TRUE(book.add(forks[0]));
+    other.puller->set_forks(book);
+    const auto cut = pull(other, nova);
+    EXPECT_TRUE(cut.cut);
+    EXPECT_EQ(cut.error, "");
+    EXPECT_EQ(cut.mirrored, common);
+
+    const auto key = testing_support::test_key(testing_support::operator_fill);
+    events::ForkResolved decision;
+    decision.writer = nova;
+    decision.cluster = cluster_id(7);
+    decision.continues = 4;
+    decision.incarnation = common.incarnation.v;
+    decision.segment = common.segment.v;
+    decision.end = common.end.v;
+    decision.seq = common.seq.v;
+    decision.hash = common.hash;
+    decision.operator_key = key.public_key();
+    decision.signature = key.sign(signed_part(decision));
+    ASSERT_TRUE(book.add(decision, test_trust(cluster_id(7))));
+    other.puller->set_forks(book);
+    EXPECT_TRUE(pull(other, nova).cut) << "nothing goes on there yet";
+    auto fresh = start("fresh", nova, 4);
+    auto with = options(fresh);
+    EXPECT_EQ(fresh.pusher->push(fresh.log->position(), Hlc(1), true).error().code, Code::replaced);
+    with.forks = book;
+    fresh.pusher = std::make_unique<mirror::Pusher>(env(), share_->log(), with);
+    say(fresh, "goes on");
+    const auto pushed = push(fresh);
+    ASSERT_TRUE(pushed) << pushed.error().message;
+    const auto again = pull(other, nova);
+    EXPECT_EQ(again.error, "");
+    EXPECT_TRUE(again.caught_up);
+    EXPECT_FALSE(again.cut);
+    EXPECT_EQ(again.mirrored, fresh.log->position());
+}
+
 TEST_F(Mirror, ARemovedWriterIsReadToItsEndOnly) {
     auto owner = start("one", nova, 1);
     say(owner, "one");

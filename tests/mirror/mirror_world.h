@@ -48,6 +48,7 @@ protected:
         out.incarnation = side.incarnation;
         out.nonce = side.nonce;
         out.orphan = milliseconds(0);
+        out.fork_root = side.root + ".forked";
         return out;
     }
     /// A run of a writer over what lies at `root`.

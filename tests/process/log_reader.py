@@ -1,10 +1,11 @@
-"""log_reader.py DIR: its logs' events as JSON lines; damage: stderr, exit 1. From docs/formats/eventlog.md alone."""
-import functools, hashlib, json, pathlib, struct, sys
+"""log_reader.py DIR: its logs' events as JSON lines; damage: stderr, exit 1. From docs/formats alone, and zstd."""
+import functools, hashlib, json, pathlib, struct, subprocess, sys
 TYPES = """- NodeStarted NodeStopped JobSubmitted JobRejected JobOffered JobStarted JobFinished JobReleased JobLost
     AttemptOpened JobEnded JobCancelRequested SwitchSet NodeHealth Observation DigestTaken
-    WriterRetired PolicyLoaded LevelRaised""".split()
+    WriterRetired PolicyLoaded LevelRaised ForkSeen ForkResolved""".split()
 TABLE = [functools.reduce(lambda c, _: c >> 1 ^ c % 2 * 0x82F63B78, range(8), c) for c in range(256)]
 def crc(data): return ~functools.reduce(lambda c, b: c >> 8 ^ TABLE[c & 255 ^ b], data, 2**32 - 1) % 2**32
+def plain(p): return p.read_bytes() if p.suffix == ".rlog" else subprocess.check_output(["zstd", "-dcq", p])
 def get(form, data, at): return struct.unpack_from("<" + form, data, at)
 def text(job): return "".join("0123456789ABCDEFGHJKMNPQRSTVWXYZ"[job >> s & 31] for s in range(125, -1, -5))
 def field(form, data, table, number):  # of a FlatBuffer; "ref": where it leads to; absent: a struct.error
@@ -24,8 +25,9 @@ for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     path, pos = folder, (0, 0, 0, 0, bytes(32))  # the position: incarnation, segment, end, number, hash
     slots = [p.read_bytes()[at:at + 4096].ljust(12) for p in folder.glob("*.head") for at in (0, 4096)]
     head = max([(), *(get("Q16x3Q32s", s, 88) for s in slots if get("I", s, 8)[0] == crc(s[12:4032]))])
-    for key, file in sorted((tuple(map(int, p.stem.split("-"))), p) for p in folder.glob("[0-9]*-*.rlog")):
-        data = file.read_bytes()[:head[2] if key == head[:2] else 0 if head and key > head[:2] else None]
+    files = {tuple(map(int, p.name[:21].split("-"))): p for p in sorted(folder.glob("[0-9]*-*.rlog*"), reverse=True)}
+    for key, file in sorted(files.items()):
+        data = plain(file)[:head[2] if key == head[:2] else 0 if head and key > head[:2] else None]
         if len(data) < 4096 or get("I", data, 200)[0] != crc(data[:200] + data[204:4032]): continue
         due = (b"RVSEG001", 1, 1, folder.name.encode().ljust(48, b"\0"), *key, *pos)
         if get("8sII16x48s2Q32x4Q32s", data, 0) != due: raise ValueError(f"damage here, or {file} is a fork")

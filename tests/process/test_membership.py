@@ -136,8 +136,8 @@ class Membership(ClusterCase):
         job = self.submit(command("/bin/sleep", "600", requires={"roles": ["here"]}), node="mira")[0]
         self.wait_state(job, "running", node="nova")
         cluster.kill("mira.worker")
-        removed = cluster.reeve("node", "remove", "mira", "--force", "--reason", "its board died")
-        self.assertIn("is removed", removed)
+        removed = cluster.json("node", "remove", "mira", "--force", "--reason", "its board died")
+        self.assertEqual([one["writer"] for one in removed["writers"]], ["mira.worker"])
         self.wait_state(job, "lost", node="nova", seconds=30)
         after = self.submit(command("/bin/true"), node="nova")[0]
         self.wait_state(after, "succeeded", node="nova")
@@ -151,6 +151,9 @@ class Membership(ClusterCase):
         cluster.forget("mira.worker")
         verified = cluster.replay("verify", "--against", cluster.state("nova"))
         self.assertTrue(verified["writers"][0]["digest"])
+        for logs in (cluster.share, cluster.state("nova"), cluster.state("mira")):
+            replayed = cluster.replay("run", "--logs", logs)["cut"]["mira.worker"]["seq"]
+            self.assertEqual(replayed, removed["writers"][0]["last_seq"], f"{logs}: read to its end, and no further")
 
     def test_a_policy_is_signed_and_reaches_every_node(self):
         cluster = self.cluster

@@ -3,6 +3,7 @@
 
 #include "projection/kv/map_store.h"
 #include "projection/tables.h"
+#include "tests/lib/test_identity.h"
 #include "tests/projection/projection_world.h"
 
 namespace reeve::projection {
@@ -258,6 +259,45 @@ TEST_F(Views, TheLevelOfTheClusterNeverFalls) {
     ASSERT_TRUE(say(mira, {events::LevelRaised{7}}));
     EXPECT_EQ(view().level(), 7u);
     EXPECT_NE(view().digest(), before);
+}
+
+TEST_F(Views, AForkIsOneFactWhoeverSawIt) {  // I5
+    const events::ForkSeen seen{mira, 3, 10, {1}, {2}};
+    EXPECT_TRUE(view().forks().empty());
+    EXPECT_TRUE(say(nova, {seen})->nodes_changed);
+    const auto before = view().digest();
+    EXPECT_FALSE(say(mira, {seen})->nodes_changed);
+    EXPECT_EQ(view().digest(), before) << "said again it changes nothing";
+    const auto found = view().forks();
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_EQ(found[0].writer, mira);
+    EXPECT_EQ(found[0].incarnation, 3u);
+    EXPECT_EQ(found[0].seq, 10u);
+    EXPECT_EQ(found[0].second, Sha256{2});
+    ASSERT_TRUE(say(nova, {events::ForkSeen{mira, 3, 9, {1}, {2}}}));
+    EXPECT_EQ(view().forks().size(), 2u);
+    EXPECT_NE(view().digest(), before) << "cuts are digested";
+}
+
+TEST_F(Views, OfTwoDecisionsAboutOneForkTheGreatestCounts) {  // I5
+    const auto key = testing_support::test_key(1);
+    const auto decided = [&](std::uint64_t continues, bool good) {
+        events::ForkResolved out;
+        out.writer = mira;
+        out.continues = continues;
+        out.seq = 9;
+        out.operator_key = key.public_key();
+        if (good) {
+            out.signature = key.sign(signed_part(out));
+        }
+        return out;
+    };
+    EXPECT_FALSE(say(nova, {decided(9, false)})->nodes_changed);
+    EXPECT_TRUE(say(nova, {decided(6, true)})->nodes_changed);
+    EXPECT_TRUE(say(mira, {decided(7, true)})->nodes_changed);
+    EXPECT_FALSE(say(nova, {decided(6, true)})->nodes_changed);
+    ASSERT_EQ(view().resolved().size(), 1u);
+    EXPECT_EQ(view().resolved()[0].continues, 7u);
 }
 
 TEST_F(Views, TheNewestThousandObservationsAreKept) {

@@ -95,7 +95,7 @@ public:
     events::Payload other(const WriterId& by) {
         const auto text = std::to_string(number(4));
         const NodeId node = coin() ? node_of(by) : NodeId("mira");
-        switch (number(12)) {
+        switch (number(14)) {
             case 0:
                 return events::NodeStarted{node_of(by),
                                            Incarnation(1 + number(9)),
@@ -120,6 +120,13 @@ public:
             case 8: return events::LevelRaised{1 + number(4)};
             case 9: return signed_by_operator(retired(by));
             case 10: return signed_by_operator(policy(text));
+            case 11:
+                return events::ForkSeen{by,
+                                        1 + number(2),
+                                        1 + number(3),
+                                        {1},
+                                        {static_cast<std::uint8_t>(2 + number(2))}};
+            case 12: return signed_by_operator(resolved(by));
             default: return events::SwitchSet{"", "on", 1, 0, text};
         }
     }
@@ -130,6 +137,14 @@ private:
         out.writer = by;
         out.serial = 1 + number(2);
         out.seq = number(9);
+        return out;
+    }
+    events::ForkResolved resolved(const WriterId& by) {
+        events::ForkResolved out;
+        out.writer = by;
+        out.continues = 2 + number(2);
+        out.seq = number(2);
+        out.reason = std::to_string(number(2));
         return out;
     }
     events::PolicyLoaded policy(const std::string& text) {

@@ -4,10 +4,12 @@
 #include <filesystem>
 #include <fstream>
 
+#include "eventlog/archive.h"
 #include "eventlog/head.h"
 #include "eventlog/reader.h"
 #include "eventlog/salvage.h"
 #include "mirror/mirror.h"
+#include "mirror/segments.h"
 #include "replay/logs.h"
 #include "share/dir/dir_tree.h"
 #include "tests/rot/rot_kinds.h"
@@ -210,6 +212,34 @@ Kind World::pulled(int flips) {
     return kind;
 }
 
+/// What each finished segment of the shared logs becomes when it has aged, in a copy of its log.
+Kind World::archives(int flips) {
+    std::vector<LogCopy> logs;
+    std::vector<Target> targets;
+    for (const auto& log : copies_in(nas() + "/log", nullptr)) {
+        const LogCopy copy{fresh_directory() + "/" + log.writer.v, log.writer, log.end};
+        fs::copy(log.directory, copy.directory, fs::copy_options::recursive);
+        const auto all = *eventlog::list_segments(files, copy.directory);
+        for (std::size_t i = 0; i + 1 < all.size(); ++i) {
+            const auto next =
+                eventlog::read_header(files, copy.directory, all[i + 1], trust_, copy.writer);
+            CHECK(next.has_value() && segment_of(next->previous) == all[i]);
+            const auto& end = next->previous;
+            const auto bytes = mirror::end_with_seal(files, copy.directory,
+                                                     {all[i], end.end, end.seq, end.hash});
+            CHECK(bytes.has_value());
+            CHECK(eventlog::make_archive(files, copy.directory, all[i], *bytes).has_value());
+            CHECK(eventlog::drop_plain(files, copy.directory, all[i]).has_value());
+            const auto path = copy.directory + "/" + eventlog::archive_name(all[i]);
+            targets.push_back({path, fs::file_size(path)});
+        }
+        logs.push_back(copy);
+    }
+    auto kind = segments("archived segment", flips, logs);
+    kind.targets = std::move(targets);
+    return kind;
+}
+
 Kind World::seals(int flips) {
     Kind kind{"seal, at a clean stop", flips, {}, {}};
     for (const auto& state : states()) {
@@ -313,6 +343,7 @@ std::vector<Kind> World::kinds() {
     return {segments("segment of the owner", 1700, own),
             segments("segment in a mirror", 1700, mirrored),
             segments("segment on the share", 1700, copies_in(nas() + "/log", nullptr)),
+            archives(500),
             pulled(60),
             seals(350),
             heads_shared(990),

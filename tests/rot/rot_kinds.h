@@ -80,6 +80,7 @@ private:
 
     Kind segments(const std::string& name, int flips, std::vector<LogCopy> logs);
     Kind pulled(int flips);
+    Kind archives(int flips);
     Kind seals(int flips);
     Kind heads_shared(int flips);
     Kind heads_mirrored(int flips);

@@ -134,7 +134,7 @@ TEST_F(Control, TooLongIsRefusedAndTheConnectionEnds) {
 }
 
 TEST_F(Control, AFullQueueAndTooManyConnectionsAreBusy) {
-    const auto server = open({.connections = 3, .queued = 1});
+    const auto server = open({.connections = 3, .in_hand = 1});
     const auto first = dial(path);
     send_frame(first.get(), "waits");
     const auto second = dial(path);
@@ -154,6 +154,46 @@ TEST_F(Control, AFullQueueAndTooManyConnectionsAreBusy) {
     EXPECT_EQ(receive_frame(first.get()), "done");
     send_frame(second.get(), "now there is room");  // the same connection still works
     EXPECT_EQ(as_text(server->next(in(seconds(20)))->body), "now there is room");
+}
+
+// What was taken by next() counts until it is answered, also when whoever asked has hung up.
+TEST_F(Control, BytesOfRequestsInHandAreBounded) {
+    const auto server = open({.in_hand_bytes = 1000});
+    auto first = dial(path);
+    send_frame(first.get(), std::string(600, 'a'));
+    const auto request = server->next(in(seconds(20)));
+    ASSERT_TRUE(request);
+    first.reset();
+    const auto second = dial(path);
+    send_frame(second.get(), std::string(600, 'b'));
+    EXPECT_NE(receive_frame(second.get()).find(R"("code":"busy","exit":8)"), std::string::npos);
+    send_frame(second.get(), std::string(300, 'c'));
+    EXPECT_EQ(server->next(in(seconds(20)))->body.size(), 300U);
+    server->reply(request->id, as_bytes("done"));
+    server->reply(request->id, as_bytes("twice frees nothing more"));
+    const auto third = dial(path);
+    send_frame(third.get(), std::string(900, 'd'));
+    EXPECT_NE(receive_frame(third.get()).find("busy"), std::string::npos);
+    send_frame(third.get(), std::string(700, 'd'));
+    EXPECT_EQ(server->next(in(seconds(20)))->body.size(), 700U);
+}
+
+TEST_F(Control, BytesOfRequestsThatComeInAreBounded) {
+    const auto server = open({.in_hand_bytes = 1000});
+    const std::uint32_t size = 600;
+    auto first = dial(path);
+    ASSERT_EQ(::send(first.get(), &size, 4, 0), 4);  // announced, and then nothing
+    const Echo echo(*server);
+    const auto refused = [&] {
+        const auto other = dial(path);
+        return ::send(other.get(), &size, 4, 0) == 4 &&
+               receive_frame(other.get()).find("coming in") != std::string::npos;
+    };
+    EXPECT_TRUE(eventually(refused));
+    EXPECT_EQ(call(path, "small"), me("small"));
+    first.reset();
+    EXPECT_TRUE(eventually([&] { return call(path, std::string(600, 'x')) ==
+                                        me(std::string(600, 'x')); }));
 }
 
 TEST_F(Control, APeerThatHangsUpFreesItsPlace) {

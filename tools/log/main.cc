@@ -280,9 +280,19 @@ int run(int argc, char** argv) {
     auto* again = cli::verb(program, app, "rescue",
                             "this machine's daemon was replaced: say again what only it holds",
                             "reeve log rescue", [&] { return rescue(context, coordinator); });
-    auto* gone = cli::verb(program, app, "resolve",
-                           "this machine's daemon was replaced: let it start and look again",
-                           "reeve log resolve", [&] { return resolve(context, coordinator); });
+    std::string forked, why, operator_key;
+    auto* gone = cli::verb(
+        program, app, "resolve",
+        "a log was cut at a fork: an operator lets it go on; without a name: this machine's "
+        "daemon was replaced, let it start and look again",
+        "reeve log resolve mira.worker --reason 'the clone is gone'", [&] {
+            return forked.empty() ? resolve(context, coordinator)
+                                  : decide(context, forked, why, operator_key);
+        });
+    gone->add_option("WRITER", forked, "whose log was cut, for example mira.worker");
+    gone->add_option("--reason", why, "why, for the others");
+    gone->add_option("--operator-key", operator_key,
+                     "where the operator's key is (default: beside the configuration)");
     for (auto* one : {again, gone}) {
         one->add_flag("--coordinator", coordinator, "of the coordinator, not of the worker");
     }

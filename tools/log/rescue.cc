@@ -9,6 +9,7 @@
 
 #include "base/text.h"
 #include "daemon/identity.h"
+#include "node/forks.h"
 #include "node/rescue.h"
 #include "runtime/os_entropy.h"
 #include "runtime/posix_clock.h"
@@ -17,6 +18,7 @@
 #include "runtime/spdlog_telemetry.h"
 #include "runtime/thread_tasks.h"
 #include "share/dir/dir_share.h"
+#include "tools/cli/operators.h"
 
 namespace reeve::log {
 namespace {
@@ -135,6 +137,119 @@ int resolve(Context& context, bool coordinator) {
     }
     if (!context.options.quiet) {
         fmt::print("{} may start again\n", writer);
+    }
+    return cli::exit_done;
+}
+
+namespace {
+
+/// Where the log was cut, as the view of this node has read it: the decision names that place.
+Result<events::ForkResolved> decision_about(const projection::Snapshot& view,
+                                            const eventlog::ForkBook& book,
+                                            const WriterId& writer) {
+    const auto open = book.of(writer).open();
+    if (!open) {
+        return Error{Code::conflict, "no fork of " + writer.v + " waits for a decision"};
+    }
+    const auto cut = view.cut();
+    const auto cursor = cut.find(writer);
+    const auto at = cursor == cut.end() ? eventlog::LogPosition{} : cursor->second.position;
+    if (at.seq.next() != *open) {
+        return Error{Code::unavailable, "this node has read that log to event " +
+                                            std::to_string(at.seq.v) + ", its cut is behind " +
+                                            std::to_string(open->v - 1)};
+    }
+    events::ForkResolved out;
+    out.writer = writer;
+    out.incarnation = at.incarnation.v;
+    out.segment = at.segment.v;
+    out.end = at.end.v;
+    out.seq = at.seq.v;
+    out.hash = at.hash;
+    return out;
+}
+
+/// Greater than any incarnation that a side may have: of the share's files and claims, of what lies
+/// here, and of what was decided before.
+Result<std::uint64_t> next_incarnation(const daemon::FileConfig& config, const WriterId& writer,
+                                       const eventlog::ForkBook& book) {
+    Services services;
+    share::DirShare share(services.files, config.nas, config.trust(), services.entropy,
+                          services.clock);
+    TRY(share.identity().check());
+    TRY_ASSIGN(auto greatest, share.log().greatest_incarnation(writer));
+    TRY_ASSIGN(const auto names, share.log().segments(writer));
+    for (const auto& name : names) {
+        const auto id = eventlog::parse_segment_name(name);
+        greatest = id ? std::max(greatest, id->incarnation) : greatest;
+    }
+    for (const auto role : {node::Role::worker, node::Role::coordinator}) {
+        const auto directory = config.writer_state(config.writer(role)) + "/log/" + writer.v;
+        const auto entries = services.files.list(directory);
+        for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
+            const auto id = eventlog::parse_segment_name(entry.name);
+            greatest = id ? std::max(greatest, id->incarnation) : greatest;
+        }
+    }
+    for (const auto& fork : book.forks_of(writer)) {
+        greatest = std::max(greatest, Incarnation(fork.incarnation));
+    }
+    greatest = std::max(greatest, book.of(writer).least_incarnation());
+    return greatest.next().v;
+}
+
+}  // namespace
+
+int decide(Context& context, const std::string& name, const std::string& reason,
+           const std::string& operator_key) {
+    const WriterId writer(name);
+    auto file = context.config();
+    if (!file) {
+        return context.fail(file.error(), "reeve config check");
+    }
+    const auto key = cli::take_operator_key(context, **file, operator_key);
+    if (!key) {
+        return context.fail(key.error(), cli::where_the_key_is("log resolve " + name));
+    }
+    auto view = context.view();
+    if (!view) {
+        return context.fail(view.error(), "start a daemon on this node");
+    }
+    const auto book = node::forks_in(*view, (*file)->trust());
+    auto word = decision_about(*view, book, writer);
+    if (!word) {
+        return context.fail(word.error(), "reeve doctor shows what waits for a decision");
+    }
+    const auto next = next_incarnation(**file, writer, book);
+    if (!next) {
+        return context.fail(next.error(), "is the share mounted? reeve doctor");
+    }
+    word->continues = *next;
+    word->reason = reason;
+    word->operator_key = key->public_key();
+    word->cluster = (*file)->cluster;
+    word->signature = key->sign(signed_part(*word));
+    const auto question = fmt::format(
+        "{}.\nIts log goes on behind event {}, from incarnation {} on. What stands behind that on "
+        "any side is read by nobody; reeve log rescue on its machine says it again.",
+        node::fork_text(book, writer), word->seq, word->continues);
+    if (!confirmed(context, question, writer.v)) {
+        return context.fail({"refused", cli::exit_refused, "nothing was decided",
+                             "the name was not typed", "reeve log resolve " + name});
+    }
+    if (const int status = cli::send_signed(context, *word); status != cli::exit_done) {
+        return status;
+    }
+    if (context.options.json) {
+        context.print({{"schema", "reeve.log_resolve/v1"},
+                       {"writer", name},
+                       {"last_seq", word->seq},
+                       {"continues", word->continues}});
+    } else {
+        fmt::print(
+            "the log of {} goes on behind event {}\nnext, on its machine: "
+            "reeve log rescue\n",
+            name, word->seq);
     }
     return cli::exit_done;
 }

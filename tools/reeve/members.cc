@@ -9,7 +9,6 @@
 #include "base/text.h"
 #include "base/time_text.h"
 #include "daemon/identity.h"
-#include "operators.h"
 #include "runtime/os_entropy.h"
 #include "runtime/posix_clock.h"
 #include "runtime/posix_file_system.h"
@@ -17,6 +16,7 @@
 #include "share/dir/dir_share.h"
 #include "share/dir/dir_tree.h"
 #include "share/dir/members.h"
+#include "tools/cli/operators.h"
 #include "verbs.h"
 
 namespace reeve::cli {

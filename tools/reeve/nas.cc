@@ -6,11 +6,11 @@
 #include <iostream>
 
 #include "daemon/identity.h"
-#include "operators.h"
 #include "runtime/posix_file_system.h"
 #include "share/dir/dir_share.h"
 #include "share/dir/dir_tree.h"
 #include "share/dir/members.h"
+#include "tools/cli/operators.h"
 #include "verbs.h"
 
 namespace reeve::cli {

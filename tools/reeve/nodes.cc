@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/time_text.h"
+#include "node/forks.h"
 #include "observability/documents.h"
 #include "verbs.h"
 
@@ -198,6 +199,36 @@ void print_disk(const json& measured) {
                disk.value("ballast", "unknown"));
 }
 
+/// Logs that were cut at a fork and wait for a person.
+json forks_document(const eventlog::ForkBook& book) {
+    json out = json::array();
+    for (const auto& [writer, cuts] : book.cuts()) {
+        if (!cuts.open()) {
+            continue;
+        }
+        json places = json::array();
+        for (const auto& fork : book.forks_of(writer)) {
+            places.push_back({{"incarnation", fork.incarnation},
+                              {"seq", fork.seq},
+                              {"first", to_hex(fork.first)},
+                              {"second", to_hex(fork.second)}});
+        }
+        out.push_back({{"writer", writer.v}, {"read_to", cuts.open()->v - 1}, {"forks", places}});
+    }
+    return out;
+}
+
+void print_forks(const eventlog::ForkBook& book) {
+    for (const auto& [writer, cuts] : book.cuts()) {
+        if (cuts.open()) {
+            fmt::print(
+                "fork: {}; its log is read to event {}. An operator decides: reeve log "
+                "resolve {}\n",
+                node::fork_text(book, writer), cuts.open()->v - 1, writer.v);
+        }
+    }
+}
+
 int status(Context& context) {
     auto view = context.view();
     if (!view) {
@@ -218,6 +249,10 @@ int status(Context& context) {
         writers[writer.v] = row.position.seq.v;
     }
     answer["positions"] = writers;
+    const auto file = context.config();
+    const auto forks =
+        node::forks_in(*view, file ? (*file)->trust() : eventlog::Trust::unpinned({}));
+    answer["forks"] = forks_document(forks);
     if (context.options.json) {
         context.print(answer);
         return exit_done;
@@ -246,6 +281,7 @@ int status(Context& context) {
         }
     }
     fmt::print("\nview: cut {}, digest {}\n", projection::cut_name(cut), to_hex(view->digest()));
+    print_forks(forks);
     const auto notices = view->observations(5);
     for (const auto& event : notices) {
         if (const auto* seen = std::get_if<events::Observation>(&event.payload)) {

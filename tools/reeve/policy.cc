@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "control/retention.h"
-#include "operators.h"
 #include "runtime/posix_file_system.h"
+#include "tools/cli/operators.h"
 #include "verbs.h"
 
 namespace reeve::cli {

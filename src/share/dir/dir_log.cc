@@ -1,6 +1,7 @@
 // The logs on the share: segment files, HEAD files and the claims of incarnations of each writer.
 //
 //   log/<writer>/<incarnation>-<segment>.rlog       same bytes, same offsets as the owner's file
+//   log/<writer>/<incarnation>-<segment>.rlog.zst   the same, compressed: eventlog/archive.h
 //   log/<writer>/<incarnation>.head[.<pusher>]      two alternating slots (eventlog/head.h)
 //   log/<writer>/<incarnation>.claim                won by link from a private name
 //   log/<writer>/quarantine/<segment>.<random>      what did not equal the owner's bytes
@@ -10,6 +11,7 @@
 
 #include <algorithm>
 
+#include "eventlog/archive.h"
 #include "share/dir/dir_parts.h"
 #include "share/dir/names.h"
 #include "share/dir/records.h"
@@ -18,6 +20,7 @@ namespace reeve::share {
 namespace {
 
 constexpr std::string_view segment_suffix = ".rlog";
+constexpr std::string_view archive_suffix = ".zst";
 constexpr std::string_view head_suffix = ".head";
 constexpr std::string_view claim_suffix = ".claim";
 constexpr std::size_t number_chars = 10;
@@ -29,7 +32,15 @@ bool valid_segment_name(std::string_view name) {
     return name.size() == 2 * number_chars + 1 + segment_suffix.size() &&
            name.ends_with(segment_suffix) && name[number_chars] == '-' &&
            parse_ten_digits(name.substr(0, number_chars)) &&
-           parse_ten_digits(name.substr(number_chars + 1, number_chars));
+           eventlog::parse_segment_name(name);
+}
+
+/// Of a segment that is archived, the name by which everybody knows it.
+std::string plain_name(std::string name) {
+    if (name.ends_with(archive_suffix)) {
+        name.resize(name.size() - archive_suffix.size());
+    }
+    return name;
 }
 
 Status expect_writer(const WriterId& writer) {
@@ -103,19 +114,46 @@ Result<std::vector<std::string>> DirLog::names(const WriterId& writer) {
 
 Result<std::vector<std::string>> DirLog::segments(const WriterId& writer) {
     TRY_ASSIGN(auto out, names(writer));
+    for (auto& name : out) {
+        name = plain_name(std::move(name));
+    }
+    std::erase_if(out, [](const std::string& name) { return !valid_segment_name(name); });
+    std::sort(out.begin(), out.end());
+    out.erase(std::unique(out.begin(), out.end()), out.end());
+    return out;
+}
+
+Result<std::vector<std::string>> DirLog::plain_segments(const WriterId& writer) {
+    TRY_ASSIGN(auto out, names(writer));
     std::erase_if(out, [](const std::string& name) { return !valid_segment_name(name); });
     return out;
+}
+
+Result<eventlog::Archived> DirLog::archive(const WriterId& writer, const std::string& segment_file,
+                                           std::uint64_t bytes) {
+    TRY(expect_segment(writer, segment_file));
+    TRY(tree_.check());
+    auto made = eventlog::make_archive(tree_.files(), tree_.path(log_dir(writer)),
+                                       *eventlog::parse_segment_name(segment_file), bytes);
+    return made ? std::move(made) : tree_.explain(made.error()).with("archive " + segment_file);
+}
+
+Status DirLog::drop_plain(const WriterId& writer, const std::string& segment_file) {
+    TRY(expect_segment(writer, segment_file));
+    TRY(tree_.check());
+    auto done = eventlog::drop_plain(tree_.files(), tree_.path(log_dir(writer)),
+                                     *eventlog::parse_segment_name(segment_file));
+    return done ? std::move(done) : tree_.explain(done.error()).with("archive " + segment_file);
 }
 
 Result<std::optional<std::uint64_t>> DirLog::length(const WriterId& writer,
                                                     const std::string& segment_file) {
     TRY(expect_segment(writer, segment_file));
-    TRY_ASSIGN(const auto there, names(writer));
-    if (std::find(there.begin(), there.end(), segment_file) == there.end()) {
+    TRY_ASSIGN(const auto there, segments(writer));
+    if (!std::binary_search(there.begin(), there.end(), segment_file)) {
         return std::optional<std::uint64_t>();
     }
-    auto file =
-        tree_.files().open(tree_.path(log_dir(writer) + "/" + segment_file), env::OpenMode::read);
+    auto file = open(writer, segment_file);
     if (!file) {
         return tree_.explain(file.error());
     }
@@ -123,11 +161,16 @@ Result<std::optional<std::uint64_t>> DirLog::length(const WriterId& writer,
     return std::optional(size);
 }
 
+Result<std::unique_ptr<env::File>> DirLog::open(const WriterId& writer,
+                                                const std::string& segment_file) {
+    return eventlog::open_segment(tree_.files(), tree_.path(log_dir(writer)),
+                                  *eventlog::parse_segment_name(segment_file));
+}
+
 Result<Bytes> DirLog::get(const WriterId& writer, const std::string& segment_file, Offset at,
                           std::size_t limit) {
     TRY(expect_segment(writer, segment_file));
-    auto file =
-        tree_.files().open(tree_.path(log_dir(writer) + "/" + segment_file), env::OpenMode::read);
+    auto file = open(writer, segment_file);
     if (!file) {
         return tree_.explain(file.error()).with("read " + segment_file);
     }
@@ -226,8 +269,11 @@ Result<std::vector<WriterId>> DirLog::writers() {
 Result<std::string> DirLog::quarantine(const WriterId& writer, const std::string& segment_file) {
     TRY(expect_segment(writer, segment_file));
     const auto dir = log_dir(writer) + "/quarantine";
-    const auto name = segment_file + "." + tree_.random_hex(8);
-    const auto from = tree_.path(log_dir(writer) + "/" + segment_file);
+    const auto directory = tree_.path(log_dir(writer));
+    const auto stands = eventlog::segment_path(tree_.files(), directory,
+                                               *eventlog::parse_segment_name(segment_file));
+    const auto from = stands ? *stands : directory + "/" + segment_file;
+    const auto name = from.substr(directory.size() + 1) + "." + tree_.random_hex(8);
     const auto to = tree_.path(dir + "/" + name);
     TRY(tree_.in_dir(dir, [&] { return tree_.files().rename(from, to); })
             .with("quarantine " + segment_file));

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "share/dir/dir_tree.h"
+#include "share/log_archive.h"
 #include "share/share.h"
 
 namespace reeve::share {
@@ -29,7 +30,7 @@ private:
     DirTree& tree_;
 };
 
-class DirLog : public LogShare {
+class DirLog : public LogShare, public LogArchive {
 public:
     explicit DirLog(DirTree& tree) : tree_(tree) {}
     Status put(const WriterId& writer, const std::string& segment_file, Offset at,
@@ -44,6 +45,10 @@ public:
     Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) override;
     Result<std::vector<WriterId>> writers() override;
     Result<std::vector<std::string>> segments(const WriterId& writer) override;
+    Result<std::vector<std::string>> plain_segments(const WriterId& writer) override;
+    Result<eventlog::Archived> archive(const WriterId& writer, const std::string& segment_file,
+                                       std::uint64_t bytes) override;
+    Status drop_plain(const WriterId& writer, const std::string& segment_file) override;
     Result<std::string> quarantine(const WriterId& writer,
                                    const std::string& segment_file) override;
     Result<Nonce> claim_incarnation(const WriterId& writer, Incarnation n,
@@ -54,6 +59,8 @@ private:
     Status write_slot(const eventlog::HeadSlot& slot, const std::string& name);
     /// Names in the writer's directory; empty when the share is there and the directory is not.
     Result<std::vector<std::string>> names(const WriterId& writer);
+    Result<std::unique_ptr<env::File>> open(const WriterId& writer,
+                                            const std::string& segment_file);
     Result<std::optional<eventlog::HeadSlot>> read_slot(const WriterId& writer,
                                                         const std::string& name,
                                                         Incarnation incarnation);

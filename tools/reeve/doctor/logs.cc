@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "eventlog/recovery.h"
+#include "node/forks.h"
 #include "projection/kv/lmdb_store.h"
 #include "projection/projection.h"
 #include "runtime/posix_clock.h"
@@ -31,6 +32,7 @@ public:
         for (const auto role : {node::Role::worker, node::Role::coordinator}) {
             const auto own = config_.writer(role);
             if (files_.info(config_.writer_state(own) + "/log/" + own.v)) {
+                look_at_forks(own);
                 look_at_own_log(own);
                 look_at_mirrors(own);
                 look_at_marks(own);
@@ -59,7 +61,24 @@ private:
                                              eventlog::Tail tail) {
         findings_.doing("read " + directory(own, writer));
         return eventlog::recover(files_, directory(own, writer), config_.trust(), WriterId(writer),
-                                 tail);
+                                 tail, forks_.of(WriterId(writer)));
+    }
+
+    /// Logs that were cut, as this writer knows it. One that does not read is learned again.
+    void look_at_forks(const WriterId& own) {
+        const auto book =
+            eventlog::read_forks(files_, config_.writer_state(own) + "/forks", config_.trust());
+        forks_ = book ? *book : eventlog::ForkBook{};
+        for (const auto& [writer, cuts] : forks_.cuts()) {
+            if (const auto open = cuts.open()) {
+                findings_.add(failed(
+                    "fork." + own.v + "/" + writer.v,
+                    fmt::format("{}; its log is read to event {}", node::fork_text(forks_, writer),
+                                open->v - 1),
+                    "stop the daemon that is too many, then an operator: reeve log resolve " +
+                        writer.v + "; then on its machine: reeve log rescue"));
+            }
+        }
     }
 
     /// Looks until what is behind has arrived, while the daemon runs and there is patience.
@@ -99,7 +118,7 @@ private:
 
     void look_at_mirrors(const WriterId& own) {
         for (const auto& [writer, declared] : heads_) {
-            if (writer == own.v) {
+            if (writer == own.v || forks_.of(WriterId(writer)).open()) {
                 continue;
             }
             Reach reach;
@@ -204,6 +223,7 @@ private:
     runtime::PosixFileSystem files_;
     runtime::PosixClock clock_;
     std::map<std::string, std::uint64_t> heads_;
+    eventlog::ForkBook forks_;  // as the writer that is looked at knows them
 };
 
 }  // namespace

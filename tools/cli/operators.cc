@@ -1,4 +1,4 @@
-#include "operators.h"
+#include "tools/cli/operators.h"
 
 #include <algorithm>
 #include <filesystem>
