@@ -86,7 +86,13 @@ protected:
         }
     }
     Result<std::optional<eventlog::HeadSlot>> push() {
-        return pusher_->push(end_, Hlc(1), true);
+        for (;;) {  // until all that was shared before is compared
+            auto slot = pusher_->push(end_, Hlc(1), true);
+            if (!slot || (!pusher_->busy() && !pusher_->comparing())) {
+                return slot;
+            }
+            pusher_->scrub();
+        }
     }
     void pull() {
         const auto round = puller_->round();
