@@ -112,7 +112,10 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
         }
         if (!header) {
             const auto used = holds_batches(*files_, directory_ + "/" + segment_name(id));
-            if (header.error().code != Code::corrupt || !used || *used) {
+            if (header.error().code == Code::corrupt && !used) {
+                return used.error();  // not read is not damaged
+            }
+            if (header.error().code != Code::corrupt || *used) {
                 damaged_ = id;
                 return header.error();
             }

@@ -57,7 +57,10 @@ Result<RecoveredLog> recover(env::FileSystem& files, const std::string& director
         const auto header = read_header(files, directory, id, trust, writer);
         if (!header) {
             const auto used = holds_batches(files, directory + "/" + segment_name(id));
-            if (header.error().code != Code::corrupt || !used || *used) {
+            if (header.error().code == Code::corrupt && !used) {
+                return used.error();  // not read is not damaged
+            }
+            if (header.error().code != Code::corrupt || *used) {
                 return header.error();
             }
             out.warnings.push_back(header.error().message + "; the segment is passed over");
