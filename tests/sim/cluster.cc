@@ -297,6 +297,9 @@ void Cluster::lose_disk(Machine& machine) {
     world_.count("disk lost");
     machine.exec.disk_lost();
     remove_below(machine.node.disk, machine.file.state);
+    for (const auto& daemon : machine.daemons) {
+        CHECK(daemon->store.clear());  // the view lay there too
+    }
     machine.node.disk.settle();
 }
 
