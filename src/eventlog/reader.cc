@@ -113,8 +113,13 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
     for (const auto& id : later) {
         auto header = read_header(*files_, directory_, id, trust_, writer_);
         if (!header) {
-            const auto used = holds_batches(*files_, directory_ + "/" + segment_name(id));
-            if (header.error().code != Code::corrupt || !used || *used) {
+            if (header.error().code != Code::corrupt) {
+                damaged_ = id;
+                return header.error();
+            }
+            TRY_ASSIGN(const bool used,
+                       holds_batches(*files_, directory_ + "/" + segment_name(id)));
+            if (used) {
                 damaged_ = id;
                 return header.error();
             }
