@@ -111,11 +111,13 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
             continue;  // what goes on from behind a cut is cut
         }
         if (!header) {
-            const auto used = holds_batches(*files_, directory_ + "/" + segment_name(id));
-            if (header.error().code == Code::corrupt && !used) {
-                return used.error();  // not read is not damaged
+            if (header.error().code != Code::corrupt) {
+                damaged_ = id;
+                return header.error();
             }
-            if (header.error().code != Code::corrupt || *used) {
+            TRY_ASSIGN(const bool used,
+                       holds_batches(*files_, directory_ + "/" + segment_name(id)));
+            if (used) {
                 damaged_ = id;
                 return header.error();
             }

@@ -56,11 +56,11 @@ Result<RecoveredLog> recover(env::FileSystem& files, const std::string& director
         segments.pop_back();
         const auto header = read_header(files, directory, id, trust, writer);
         if (!header) {
-            const auto used = holds_batches(files, directory + "/" + segment_name(id));
-            if (header.error().code == Code::corrupt && !used) {
-                return used.error();  // not read is not damaged
+            if (header.error().code != Code::corrupt) {
+                return header.error();
             }
-            if (header.error().code != Code::corrupt || *used) {
+            TRY_ASSIGN(const bool used, holds_batches(files, directory + "/" + segment_name(id)));
+            if (used) {
                 return header.error();
             }
             out.warnings.push_back(header.error().message + "; the segment is passed over");

@@ -21,7 +21,8 @@ Status make_durable(env::FileSystem& files, const std::string& directory, const 
     if (!file) {
         return file.error().code == Code::not_found ? ok() : Status(file.error());
     }
-    return (*file)->sync().with("make what was recovered durable");
+    TRY((*file)->sync().with("make what was recovered durable"));
+    return files.sync_dir(directory);  // its name, too: before there is one that continues it
 }
 
 }  // namespace
@@ -77,6 +78,7 @@ Status LogWriter::open_segment(SegmentNo number) {
         // Nothing was declared in it: a full disk is not filled further with files that hold
         // nothing.
         static_cast<void>(env_.files.remove(path).has_value());
+        file_.reset();  // a seal has no place there: its name may come back with the power
         return begun;
     }
     file_bytes_ = header_page_bytes;
@@ -188,6 +190,9 @@ Result<LogPosition> LogWriter::append(std::span<const events::Payload> payloads,
 }
 
 Status LogWriter::close() {
+    if (!file_) {
+        return Error{Code::io, "no segment is open that could be sealed"};
+    }
     TRY(file_->resize(position_.end.v));
     file_bytes_ = position_.end.v;
     const Seal seal{uid_, position_.end, position_.seq, position_.hash, {}};

@@ -89,7 +89,6 @@ public:
         fall(disk_, choices_);
         life(2, 1);
         budget_ = {};
-        life(3, 1);
         fall(disk_, choices_);
         return judge();
     }
