@@ -111,13 +111,12 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
             continue;  // what goes on from behind a cut is cut
         }
         if (!header) {
-            if (header.error().code != Code::corrupt) {
-                damaged_ = id;
-                return header.error();
+            const auto used = holds_batches(*files_, directory_ + "/" + segment_name(id));
+            if (header.error().code == Code::corrupt && !used &&
+                used.error().code != Code::corrupt) {
+                return used.error();  // not read is not damaged
             }
-            TRY_ASSIGN(const bool used,
-                       holds_batches(*files_, directory_ + "/" + segment_name(id)));
-            if (used) {
+            if (header.error().code != Code::corrupt || !used || *used) {
                 damaged_ = id;
                 return header.error();
             }

@@ -56,11 +56,12 @@ Result<RecoveredLog> recover(env::FileSystem& files, const std::string& director
         segments.pop_back();
         const auto header = read_header(files, directory, id, trust, writer);
         if (!header) {
-            if (header.error().code != Code::corrupt) {
-                return header.error();
+            const auto used = holds_batches(files, directory + "/" + segment_name(id));
+            if (header.error().code == Code::corrupt && !used &&
+                used.error().code != Code::corrupt) {
+                return used.error();  // not read is not damaged
             }
-            TRY_ASSIGN(const bool used, holds_batches(files, directory + "/" + segment_name(id)));
-            if (used) {
+            if (header.error().code != Code::corrupt || !used || *used) {
                 return header.error();
             }
             out.warnings.push_back(header.error().message + "; the segment is passed over");
@@ -81,8 +82,7 @@ Result<RecoveredLog> recover(env::FileSystem& files, const std::string& director
             out.last_hlc = std::max(out.last_hlc, (*batch)->events.back().hlc);
         }
         out.end = reader.position();
-        TRY_ASSIGN(const auto rest,
-                   leftover(files, directory, segment_of(out.end), out.end.end));
+        TRY_ASSIGN(const auto rest, leftover(files, directory, segment_of(out.end), out.end.end));
         if (!rest.empty()) {
             out.warnings.push_back(rest);
         }
