@@ -165,10 +165,9 @@ private:
 };
 
 TEST(Exhaustive, WhatWasAppendedIsReadBackWhateverFailsAndWhereverItEnds) {
-    for (const Budget budget : {Budget{depth(1), 1, 0}, Budget{depth(2), 0, 0}}) {
-        EXPECT_GT(all_worlds("append", [&](Choices& c) { return AppendWorld(c, budget).run(); }),
-                  1000U);
-    }
+    const Budget budget{depth(1), 1, 0};
+    EXPECT_GT(all_worlds("append", [&](Choices& c) { return AppendWorld(c, budget).run(); }),
+              1000U);
 }
 
 // ---- HEAD: whoever reads it finds what was declared last, or what is being declared (I6)
