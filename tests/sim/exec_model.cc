@@ -193,6 +193,9 @@ void ExecModel::on(env::Env& env, Start& start) {
     }
     if (mistake_ == ExecMistake::runs_again) {
         begin(plan);
+        if (world_.random().chance(100)) {
+            begin(plan);  // as if the request had come twice
+        }
         return;
     }
     if (env.files.info(plan.directory + "/started")) {
@@ -205,9 +208,6 @@ void ExecModel::on(env::Env& env, Start& start) {
         return;
     }
     begin(plan);
-    if (mistake_ == ExecMistake::runs_again && world_.random().chance(100)) {
-        begin(plan);  // as if the request had come twice
-    }
 }
 
 void ExecModel::begin(const env::ExecPlan& plan) {
