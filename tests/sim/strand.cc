@@ -12,6 +12,13 @@
 
 #include "base/check.h"
 
+// g++ says so with a macro of its own, clang with a feature.
+#if !defined(__SANITIZE_ADDRESS__) && defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1  // NOLINT(bugprone-reserved-identifier)
+#endif
+#endif
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
