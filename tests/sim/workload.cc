@@ -237,7 +237,9 @@ void read(Cluster& cluster, const Plan& plan, env::Env& desk) {
 
 void undrain(Cluster& cluster, env::Env& desk) {
     for (const auto* machine : cluster.workers()) {
-        while (!set_drain(cluster, desk, machine->node.name, "off")) {
+        // One that was told that it is replaced never answers again.
+        while (machine->daemons.front()->wanted &&
+               !set_drain(cluster, desk, machine->node.name, "off")) {
             desk.tasks.sleep_until(desk.clock.mono_now() + ask_again);
         }
     }
