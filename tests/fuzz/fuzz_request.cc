@@ -39,6 +39,11 @@ bool is_an_answer(const std::optional<std::string>& reply) {
 }
 
 void ask_all(sim::Cluster& cluster, env::Env& desk, const std::vector<std::string>& requests) {
+    const auto deadline = desk.clock.mono_now() + patience;
+    while (!cluster.door("nova").call(desk, R"({"verb":"ping"})", patience)) {
+        REQUIRE(desk.clock.mono_now() < deadline);
+        desk.tasks.sleep_until(desk.clock.mono_now() + milliseconds(100));
+    }
     for (const auto& request : requests) {
         const auto reply = cluster.door("nova").call(desk, request, patience);
         REQUIRE(is_an_answer(reply));
@@ -66,7 +71,6 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
             world.start(desk, "init", [&](env::Env& env) { REQUIRE(cluster.found(env)); });
         world.wait_ended(founder);
         cluster.start();
-        world.sleep(seconds(2));
         auto& person =
             world.start(desk, "person", [&](env::Env& env) { ask_all(cluster, env, requests); });
         world.wait_ended(person);

@@ -121,7 +121,7 @@ class LabCluster(Cluster):
             self.kill(writer, signal.SIGTERM)
         for machine in self.lab.nodes():
             machine.check("for _ in $(seq 300); do pidof reeve-worker reeve-coordinator || break; sleep 0.1; done; "
-                          "pkill -x reeve-exec || true")
+                          "pkill -x reeve-exec || true")  # none is left where no job ran
 
     def close(self):
         """Its machines end with the lab."""
@@ -192,7 +192,7 @@ class LabCluster(Cluster):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         for machine in self.lab.nodes():
-            for line in machine.check(f"cd {OUT} && grep -r '' . || true").splitlines():
+            for line in machine.check(f"cd {OUT} && grep -r '' . || true").splitlines():  # none: nothing ran
                 name, _, words = line.partition(":")
                 with open(directory / pathlib.Path(name).name, "a", encoding="utf-8") as file:
                     file.write(words + "\n")

@@ -14,7 +14,7 @@ mount -t nfsd nfsd /proc/fs/nfsd
 echo 1048576 >/proc/fs/nfsd/max_block_size # what a server with more memory offers
 echo "$GRACE_S" >/proc/fs/nfsd/nfsv4gracetime
 echo "$GRACE_S" >/proc/fs/nfsd/nfsv4leasetime
-echo "$GRACE_S" >/proc/sys/fs/nfs/nlm_grace_period || true
+echo "$GRACE_S" >/proc/sys/fs/nfs/nlm_grace_period || true # of v3 locks, too
 echo "/srv/export *(rw,sync,no_subtree_check,no_root_squash,insecure,fsid=0)" >/etc/exports
 rpcbind -w
 rpc.statd --no-notify
@@ -22,4 +22,4 @@ nfsdcld
 exportfs -ra
 rpc.mountd
 rpc.nfsd -V 3 8
-sm-notify -f || true
+sm-notify -f || true # of v3 locks, and nobody locks a file of the share: what it answers does not matter
