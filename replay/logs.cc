@@ -163,9 +163,7 @@ Result<std::optional<eventlog::LogPosition>> declared_end(env::FileSystem& files
             continue;
         }
         const auto slot = eventlog::read_head(files, path + "/" + entry.name, trust);
-        const bool newer = slot && *slot &&
-                           (!greatest || std::pair((*slot)->incarnation, (*slot)->counter) >
-                                             std::pair(greatest->incarnation, greatest->counter));
+        const bool newer = slot && *slot && (!greatest || order_of(**slot) > order_of(*greatest));
         greatest = newer ? *slot : greatest;
     }
     return greatest ? std::optional(eventlog::position_of(*greatest)) : std::nullopt;

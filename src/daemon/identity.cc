@@ -22,6 +22,15 @@ std::optional<eventlog::Certificate> fitting(const std::vector<eventlog::Certifi
     return found == offered.rend() ? std::nullopt : std::optional(*found);
 }
 
+Result<std::vector<eventlog::Certificate>> offered_certificates(env::FileSystem& files,
+                                                                const FileConfig& config) {
+    TRY_ASSIGN(const auto cluster, share::read_identity(files, config.nas));
+    if (cluster != config.cluster) {
+        return Error{Code::conflict, config.nas + " belongs to another cluster"};
+    }
+    return share::certificates(files, config.nas, config.node);
+}
+
 Status keep(env::FileSystem& files, const FileConfig& config,
             const eventlog::Certificate& certificate) {
     return files.replace_file(config.certificate_file,
@@ -59,11 +68,7 @@ Result<eventlog::Identity> stored_identity(env::FileSystem& files, const FileCon
 
 Result<eventlog::Identity> fetch_identity(env::FileSystem& files, const FileConfig& config,
                                           const WriterId& writer) {
-    TRY_ASSIGN(const auto cluster, share::read_identity(files, config.nas));
-    if (cluster != config.cluster) {
-        return Error{Code::conflict, config.nas + " belongs to another cluster"};
-    }
-    TRY_ASSIGN(const auto offered, share::certificates(files, config.nas, config.node));
+    TRY_ASSIGN(const auto offered, offered_certificates(files, config));
     if (auto next = read_key(files, next_key_file(config))) {
         if (const auto found = fitting(offered, next->public_key(), config, writer)) {
             // Interrupted between the two, the certificate fits no key, and this is done again.
@@ -83,6 +88,13 @@ Result<eventlog::Identity> fetch_identity(env::FileSystem& files, const FileConf
     }
     TRY(keep(files, config, *found));
     return eventlog::Identity{*found, std::move(key)};
+}
+
+Status share_certificate(env::FileSystem& files, const FileConfig& config,
+                         const eventlog::Certificate& certificate) {
+    TRY_ASSIGN(const auto offered, offered_certificates(files, config));
+    const bool there = std::find(offered.begin(), offered.end(), certificate) != offered.end();
+    return there ? ok() : share::put_certificate(files, config.nas, certificate);
 }
 
 }  // namespace reeve::daemon

@@ -22,4 +22,9 @@ Result<eventlog::Identity> stored_identity(env::FileSystem& files, const FileCon
 Result<eventlog::Identity> fetch_identity(env::FileSystem& files, const FileConfig& config,
                                           const WriterId& writer);
 
+/// Puts the own certificate on the share where it is missing; who admits the next one looks there
+/// for serials. May hang with the share.
+Status share_certificate(env::FileSystem& files, const FileConfig& config,
+                         const eventlog::Certificate& certificate);
+
 }  // namespace reeve::daemon

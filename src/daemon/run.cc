@@ -32,6 +32,7 @@ constexpr int exit_conflict = 6;
 constexpr std::size_t request_limit_bytes = 64 * 1024 * 1024;
 constexpr seconds join_patience{5};
 constexpr seconds admission_look{2};
+constexpr seconds certificate_look{10};
 constexpr milliseconds signal_slice{200};
 constexpr std::size_t max_host_bytes = 63;
 
@@ -196,6 +197,23 @@ int take_identity(Process& process, const FileConfig& file, runtime::SignalWaite
     return 0;
 }
 
+/// A share that was rolled back or taken anew has lost it.
+void keep_certificate_shared(Process& process, const FileConfig& file,
+                             const eventlog::Certificate& certificate,
+                             const std::shared_ptr<std::atomic<bool>>& stop) {
+    process.tasks.spawn("certificate", [&process, file, certificate, stop] {
+        MonoTime next;
+        while (!*stop) {
+            const auto now = process.clock.mono_now();
+            if (now >= next) {
+                next = now + certificate_look;
+                static_cast<void>(share_certificate(process.files, file, certificate).has_value());
+            }
+            process.tasks.sleep_until(now + signal_slice);
+        }
+    });
+}
+
 /// Runs the node until it ends; the signals and the checks of its view are this thread's.
 int attend(node::Node& node, ViewWatch watch, runtime::SignalWaiter& signals) {
     bool asked = false;
@@ -215,6 +233,19 @@ int attend(node::Node& node, ViewWatch watch, runtime::SignalWaiter& signals) {
         }
     }
     return *node.ended();
+}
+
+int attend_running(Process& process, const FileConfig& file, const node::NodeConfig& config,
+                   node::Node& node, const ViewWatch& watch, runtime::SignalWaiter& signals) {
+    auto stop = std::make_shared<std::atomic<bool>>(false);
+    keep_certificate_shared(process, file, config.identity.certificate, stop);
+    process.telemetry.log(
+        env::Level::info, "daemon",
+        config.writer.v + " incarnation " + std::to_string(node.incarnation().v) + " is running");
+    runtime::sd_notify("READY=1");
+    const int status = attend(node, watch, signals);
+    *stop = true;
+    return status;
 }
 
 int serve(Process& process, const FileConfig& file, const Options& options,
@@ -274,12 +305,8 @@ int serve(Process& process, const FileConfig& file, const Options& options,
         return refuse_to_start(node.error());
     }
     (*node)->start();
-    process.telemetry.log(env::Level::info, "daemon",
-                          config.writer.v + " incarnation " +
-                              std::to_string((*node)->incarnation().v) + " is running");
-    runtime::sd_notify("READY=1");
-    const int status =
-        attend(**node, ViewWatch(env, file, role, seconds(options.check_interval)), signals);
+    const ViewWatch watch(env, file, role, seconds(options.check_interval));
+    const int status = attend_running(process, file, config, **node, watch, signals);
     if (!process.tasks.join_all(join_patience)) {
         // A task hangs on the share. What is local is synced: leave it behind.
         runtime::exit_now(status);

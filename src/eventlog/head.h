@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "env/file_system.h"
 #include "eventlog/format.h"
@@ -48,6 +49,12 @@ Result<std::optional<HeadSlot>> read_head(env::FileSystem& files, const std::str
                                           const Trust& trust);
 /// Writes slot counter % 2 in place and syncs.
 Status write_head(env::File& file, const HeadSlot& slot);
+
+/// Of two slots the greater one counts. A key that was replaced declares nothing any more, whatever
+/// numbers it signs.
+inline auto order_of(const HeadSlot& slot) {
+    return std::tuple(slot.certificate.serial, slot.incarnation, slot.counter);
+}
 
 inline LogPosition position_of(const HeadSlot& slot) {
     return {slot.incarnation, slot.segment, slot.durable_end, slot.last_seq, slot.last_hash};

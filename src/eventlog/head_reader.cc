@@ -19,7 +19,8 @@ std::optional<HeadSlot> best_slot(ByteView bytes, const Trust& trust) {
     std::optional<HeadSlot> best;
     for (std::size_t at = 0; at + head_slot_bytes <= bytes.size(); at += head_slot_bytes) {
         auto slot = decode_head(bytes.subspan(at, head_slot_bytes));
-        const bool newer = slot && slot->counter > 0 && (!best || slot->counter > best->counter);
+        const bool newer =
+            slot && slot->counter > 0 && (!best || order_of(*slot) > order_of(*best));
         if (newer && verify_head(*slot, trust)) {
             best = std::move(*slot);
         }

@@ -71,6 +71,7 @@ Result<RecoveredLog> recover(env::FileSystem& files, const std::string& director
         reader.set_tail(tail);
         TRY(reader.seek(first_position(*header)));
         out.last_hlc = header->first_hlc;
+        out.serial = header->certificate.serial;
         for (;;) {
             auto batch = reader.next(std::nullopt);
             if (!batch) {

@@ -13,6 +13,7 @@ namespace reeve::eventlog {
 
 struct RecoveredLog {
     LogPosition end;                    // incarnation 0: the log is empty
+    std::uint64_t serial = 0;           // of the certificate of its last segment
     Hlc last_hlc;                       // of the last event, or of the last segment's header
     std::vector<std::string> warnings;  // what stands beyond the end: a torn batch, a torn header
 };

@@ -1,5 +1,6 @@
 #include "mirror/kept.h"
 
+#include <algorithm>
 #include <tuple>
 
 #include "eventlog/reader.h"
@@ -46,12 +47,23 @@ Result<std::optional<eventlog::HeadSlot>> stored_slot(env::FileSystem& files,
             continue;
         }
         const auto slot = eventlog::read_head(files, directory + "/" + entry.name, trust);
-        const auto order = [](const eventlog::HeadSlot& one) {
-            return std::tuple(one.certificate.serial, one.incarnation);
-        };
-        const bool newer =
-            slot && *slot && (*slot)->writer == writer && (!out || order(**slot) > order(*out));
+        const bool newer = slot && *slot && (*slot)->writer == writer &&
+                           (!out || order_of(**slot) > order_of(*out));
         out = newer ? *slot : out;
+    }
+    return out;
+}
+
+std::uint64_t greatest_serial(env::FileSystem& files, const std::string& directory,
+                              const eventlog::Trust& trust, const WriterId& writer) {
+    const auto slot = stored_slot(files, directory, trust, writer);
+    std::uint64_t out = slot && *slot ? (*slot)->certificate.serial : 0;
+    const auto entries = files.list(directory);
+    for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
+        const auto id = parse_file_name(entry.name);
+        const auto header = id ? eventlog::read_header(files, directory, *id, trust, writer)
+                               : Result<eventlog::SegmentHeader>(Error{Code::not_found, ""});
+        out = header ? std::max(out, header->certificate.serial) : out;
     }
     return out;
 }

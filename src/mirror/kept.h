@@ -28,6 +28,10 @@ Result<std::optional<eventlog::HeadSlot>> stored_slot(env::FileSystem& files,
                                                       const eventlog::Trust& trust,
                                                       const WriterId& writer);
 
+/// The greatest certificate serial that a log on this disk was signed with; 0: none is known.
+std::uint64_t greatest_serial(env::FileSystem& files, const std::string& directory,
+                              const eventlog::Trust& trust, const WriterId& writer);
+
 /// Code::corrupt: it is damaged, or is not what its stored slot declares. `removed_at`: where an
 /// operator has said that this log ends.
 Result<Kept> look_at_mirror(env::FileSystem& files, const std::string& directory,

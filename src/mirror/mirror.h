@@ -32,6 +32,7 @@ struct MirrorOptions {
     WriterId self;
     Incarnation incarnation;
     share::Nonce nonce{};
+    std::uint64_t serial_before = 0;  // of the certificate of the own log's last segment at boot
     /// A writer that is silent for so long and whose log the share has lost is shared for.
     milliseconds orphan{300'000};
     std::uint64_t step_bytes = 64 << 20;  // of the own log, read or put in one step, about

@@ -3,7 +3,6 @@
 // own monotonic time: nothing that another machine's clock says is compared with ours.
 
 #include <set>
-#include <tuple>
 
 #include "mirror/fork.h"
 #include "mirror/mirror.h"
@@ -25,12 +24,8 @@ bool is_of_another_process(const eventlog::HeadSlot& a, const eventlog::HeadSlot
            (a.nonce != b.nonce || (a.counter == b.counter && a.tag != b.tag));
 }
 
-/// A key that was replaced declares nothing any more, whatever numbers it signs.
 bool newer(const eventlog::HeadSlot& a, const std::optional<eventlog::HeadSlot>& b) {
-    const auto order = [](const eventlog::HeadSlot& slot) {
-        return std::tuple(slot.certificate.serial, slot.incarnation, slot.counter);
-    };
-    return !b || order(a) > order(*b);
+    return !b || order_of(a) > order_of(*b);
 }
 
 }  // namespace
@@ -153,7 +148,8 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
         one.log.head = one.mirror.stored_slot();
         one.log.head_changed = env.clock.mono_now();
     }
-    TRY_ASSIGN(const auto slot, share.head(writer));
+    TRY_ASSIGN(const auto slot,
+               share.head(writer, one.log.head ? one.log.head->certificate.serial : 0));
     one.log.head_read = env.clock.mono_now();
     one.log.share_behind = one.log.head && (!slot || newer(*one.log.head, slot));
     if (!one.log.share_behind) {

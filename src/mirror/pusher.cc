@@ -52,6 +52,7 @@ struct Pusher::State {
     Status adopt(const std::optional<eventlog::HeadSlot>& slot);
     void notice_rollback(const std::optional<eventlog::HeadSlot>& slot);
     Error replaced(const std::string& why) const;
+    bool counts(const eventlog::HeadSlot& slot) const;
     Status declare(const eventlog::LogPosition& accepted, Hlc hlc);
     bool declares(const eventlog::LogPosition& accepted) const;
     const eventlog::Cuts& cuts() const { return options.forks.of(options.self); }
@@ -124,9 +125,9 @@ Status Pusher::State::claim() {
     if (claimed) {
         return ok();
     }
-    TRY_ASSIGN(const auto slot, share.head(options.self));
+    TRY_ASSIGN(const auto slot, share.head(options.self, options.identity.certificate.serial));
     const bool cut = slot && !cuts().admits(slot->incarnation, slot->last_seq);
-    if (slot && slot->incarnation < options.incarnation && !cut) {
+    if (slot && counts(*slot) && slot->incarnation < options.incarnation && !cut) {
         TRY(expect_in_history(*slot));
         shown = eventlog::position_of(*slot);
     }
@@ -139,6 +140,12 @@ Status Pusher::State::claim() {
     return ok();
 }
 
+/// A HEAD of a key that had been replaced before this log went on declares nothing of it.
+bool Pusher::State::counts(const eventlog::HeadSlot& slot) const {
+    const auto least = declared ? options.identity.certificate.serial : options.serial_before;
+    return slot.certificate.serial >= least;
+}
+
 Error Pusher::State::replaced(const std::string& why) const {
     return Error{Code::replaced, options.self.v + " of incarnation " +
                                      std::to_string(options.incarnation.v) +
@@ -146,10 +153,8 @@ Error Pusher::State::replaced(const std::string& why) const {
 }
 
 Status Pusher::State::look_at_head(bool thorough) {
-    TRY_ASSIGN(const auto slot, share.head(options.self));
-    const bool of_an_old_key =
-        slot && slot->certificate.serial < options.identity.certificate.serial;
-    if (slot && !of_an_old_key && slot->incarnation > options.incarnation) {
+    TRY_ASSIGN(const auto slot, share.head(options.self, options.identity.certificate.serial));
+    if (slot && counts(*slot) && slot->incarnation > options.incarnation) {
         return replaced("incarnation " + std::to_string(slot->incarnation.v) + " shares, on " +
                         where(*slot));
     }
@@ -160,7 +165,7 @@ Status Pusher::State::look_at_head(bool thorough) {
                             " is claimed on the share");
         }
     }
-    const bool of_this_run = slot && slot->incarnation == options.incarnation;
+    const bool of_this_run = slot && counts(*slot) && slot->incarnation == options.incarnation;
     if (of_this_run && slot->nonce != options.nonce) {
         return replaced("another process shares this incarnation, on " + where(*slot));
     }
@@ -415,7 +420,8 @@ bool Pusher::comparing() const {
 }
 
 Result<bool> Pusher::head_is_ours() {
-    TRY_ASSIGN(const auto slot, state_->share.head(state_->options.self));
+    TRY_ASSIGN(const auto slot, state_->share.head(state_->options.self,
+                                                   state_->options.identity.certificate.serial));
     return slot && state_->declared && slot->incarnation == state_->options.incarnation &&
            slot->tag == state_->declared->tag;
 }

@@ -124,6 +124,12 @@ public:
             static_cast<void>(env_.files.remove(config_.mend_file()).has_value());
         }
         TRY_ASSIGN(auto own, std::move(log));
+        if (head && head->certificate.serial < own.serial) {
+            env_.telemetry.log(env::Level::warning, "share",
+                               "a HEAD of this writer is signed with a key that was replaced "
+                               "before its log went on; it declares nothing");
+            head.reset();
+        }
         if (head && !beyond(*head, own.end)) {
             auto known = expect_in_history(*head);
             if (!known && known.error().code != Code::conflict) {

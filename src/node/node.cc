@@ -118,6 +118,7 @@ Status Node::open_log() {
     }
     incarnation_ = booted.incarnation;
     incarnation_before_ = booted.recovered.end.incarnation;
+    serial_before_ = booted.recovered.serial;
     eventlog::LogWriter::Options options;
     options.directory = config_.log_root() + "/" + config_.writer.v;
     options.cluster = config_.trust.cluster();
@@ -133,7 +134,8 @@ Status Node::open_log() {
 
 void Node::start() {
     auto& tasks = services_.env.tasks;
-    const TaskContext context{services_.env, config_, services_.share, mail_, incarnation_, nonce_};
+    const TaskContext context{services_.env, config_, services_.share, mail_,
+                              incarnation_,  nonce_,  serial_before_};
     auto* doorbell = services_.doorbell;
     tasks.spawn("push", [context, doorbell] { push_task(context, doorbell); });
     tasks.spawn("pull", [context] { pull_task(context); });

@@ -61,7 +61,8 @@ private:
     bool rebooted_ = false;
     bool boot_unknown_ = false;  // nothing says in which boot this writer ran last
     std::string boot_id_;
-    Incarnation incarnation_before_;  // of the last run that the own log knows
+    Incarnation incarnation_before_;   // of the last run that the own log knows
+    std::uint64_t serial_before_ = 0;  // of the certificate that its log was signed with
     std::unique_ptr<eventlog::LogWriter> writer_;
     std::unique_ptr<projection::Projection> projection_;
     std::unique_ptr<Loop> loop_;

@@ -40,6 +40,7 @@ struct TaskContext {
     Mail& mail;
     Incarnation incarnation;
     share::Nonce nonce{};
+    std::uint64_t serial_before = 0;  // what the own log was signed with before this run
 };
 
 /// To the loop, waiting while its mailbox is full: for what nobody tells again. Given up after half

@@ -53,9 +53,11 @@ public:
     /// The time that the share itself gave to the HEAD file when it was last written: its clock,
     /// the one that all machines can see.
     virtual Result<WallTime> declared_at(const WriterId& writer, Incarnation incarnation) = 0;
-    /// The greatest valid slot over the writer's HEAD files that is signed by whom we trust;
-    /// nullopt when there is none.
-    virtual Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) = 0;
+    /// The greatest valid slot over the writer's HEAD files that is signed by whom we trust, by
+    /// certificate serial, incarnation and counter; nullopt when there is none. With the serial of
+    /// a certificate that is known, older files are read only as long as none is as new.
+    virtual Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer,
+                                                           std::uint64_t known_serial = 0) = 0;
     /// Writers that have a directory, sorted; names that are no writer names are skipped.
     virtual Result<std::vector<WriterId>> writers() = 0;
     /// Names of the writer's segment files, sorted, by listing: a path asked for before it exists

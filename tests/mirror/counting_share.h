@@ -43,8 +43,9 @@ public:
     Result<WallTime> declared_at(const WriterId& writer, Incarnation incarnation) override {
         return real_.declared_at(writer, incarnation);
     }
-    Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) override {
-        return real_.head(writer);
+    Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer,
+                                                   std::uint64_t known_serial) override {
+        return real_.head(writer, known_serial);
     }
     Result<std::vector<WriterId>> writers() override { return real_.writers(); }
     Result<std::vector<std::string>> segments(const WriterId& writer) override {

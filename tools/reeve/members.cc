@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <iostream>
 
+#include "admitted.h"
 #include "base/text.h"
 #include "base/time_text.h"
 #include "daemon/identity.h"
+#include "mirror/kept.h"
 #include "runtime/os_entropy.h"
 #include "runtime/posix_clock.h"
 #include "runtime/posix_file_system.h"
@@ -43,11 +45,35 @@ struct Admission {
     std::uint64_t serial = 1;  // of the new certificate
 };
 
-/// Of all certificates of a node that can be seen: the files, and what its logs were signed with.
-/// 0: none.
-Result<std::uint64_t> greatest_serial(env::FileSystem& files, const daemon::FileConfig& config,
-                                      const NodeId& node) {
-    std::uint64_t out = 0;
+/// What this machine's own disk says of the serials of a node: a share that was rolled back forgets
+/// them. Removals stand in the view, the rest in the mirrors of its logs; what was admitted here
+/// and never began to write, in a file.
+std::uint64_t remembered_serial(Context& context, env::FileSystem& files,
+                                const daemon::FileConfig& config, const NodeId& node) {
+    std::uint64_t out = admitted_serial(files, config, node);
+    if (const auto view = context.view()) {
+        for (const auto& word : view->retired()) {
+            const bool ours = node_of(word.writer) == node && word.cluster == config.cluster &&
+                              config.trust().is_operator(word.operator_key);
+            out = ours ? std::max(out, word.serial) : out;
+        }
+    }
+    for (const auto role : {node::Role::worker, node::Role::coordinator}) {
+        const auto logs = config.writer_state(config.writer(role)) + "/log/";
+        for (const auto* of : {".worker", ".coord"}) {
+            const WriterId writer(node.v + of);
+            out = std::max(out,
+                           mirror::greatest_serial(files, logs + writer.v, config.trust(), writer));
+        }
+    }
+    return out;
+}
+
+/// Of all certificates of a node that can be seen: here, the files on the share, and what its logs
+/// there were signed with. 0: none.
+Result<std::uint64_t> greatest_serial(Context& context, env::FileSystem& files,
+                                      const daemon::FileConfig& config, const NodeId& node) {
+    std::uint64_t out = remembered_serial(context, files, config, node);
     const auto trust = config.trust();
     TRY_ASSIGN(const auto filed, share::certificates(files, config.nas, node));
     for (const auto& one : filed) {
@@ -65,8 +91,8 @@ Result<std::uint64_t> greatest_serial(env::FileSystem& files, const daemon::File
     return out;
 }
 
-Result<Admission> admission_of(env::FileSystem& files, const daemon::FileConfig& config,
-                               const std::string& name) {
+Result<Admission> admission_of(Context& context, env::FileSystem& files,
+                               const daemon::FileConfig& config, const std::string& name) {
     TRY(expect_share(files, config));
     TRY_ASSIGN(const auto requests, share::join_requests(files, config.nas));
     const auto found = std::find_if(requests.begin(), requests.end(),
@@ -78,7 +104,7 @@ Result<Admission> admission_of(env::FileSystem& files, const daemon::FileConfig&
         return Error{Code::conflict, "that request is for another cluster"};
     }
     Admission out{*found, 1};
-    TRY_ASSIGN(const auto greatest, greatest_serial(files, config, found->node));
+    TRY_ASSIGN(const auto greatest, greatest_serial(context, files, config, found->node));
     out.serial = greatest + 1;
     return out;
 }
@@ -108,7 +134,7 @@ int admit(Context& context, const std::string& name, const std::string& key_path
         return context.fail(key.error(), where_the_key_is("node admit " + name));
     }
     runtime::PosixFileSystem files;
-    auto admission = admission_of(files, **file, name);
+    auto admission = admission_of(context, files, **file, name);
     if (!admission) {
         return context.fail(admission.error(),
                             "on that machine: reeve join --cluster " + (*file)->nas + " CODE");
@@ -123,6 +149,9 @@ int admit(Context& context, const std::string& name, const std::string& key_path
     if (context.options.dry_run) {
         fmt::print("{}", eventlog::certificate_text(certificate));
         return exit_done;
+    }
+    if (auto kept = remember_admission(files, **file, certificate); !kept) {
+        return context.fail(kept.error(), "make room where 'state' lies; run it as root");
     }
     if (auto put = share::put_certificate(files, (*file)->nas, certificate); !put) {
         return context.fail(put.error(), wait_for_share);
@@ -141,7 +170,8 @@ int admit(Context& context, const std::string& name, const std::string& key_path
 }
 
 /// Where the log of one writer ends for good, as an operator says it.
-Result<std::optional<events::WriterRetired>> retirement(const daemon::FileConfig& config,
+Result<std::optional<events::WriterRetired>> retirement(Context& context,
+                                                        const daemon::FileConfig& config,
                                                         const WriterId& writer,
                                                         const std::string& reason,
                                                         const PrivateKey& key) {
@@ -151,7 +181,7 @@ Result<std::optional<events::WriterRetired>> retirement(const daemon::FileConfig
     share::DirShare share(files, config.nas, config.trust(), entropy, clock);
     TRY(share.identity().check());
     TRY_ASSIGN(const auto head, share.log().head(writer));
-    TRY_ASSIGN(const auto serial, greatest_serial(files, config, node_of(writer)));
+    TRY_ASSIGN(const auto serial, greatest_serial(context, files, config, node_of(writer)));
     if (serial == 0) {
         return std::optional<events::WriterRetired>();
     }
@@ -222,7 +252,7 @@ int remove_node(Context& context, const Removal& what) {
     for (const auto* role : {".worker", ".coord"}) {
         const WriterId writer(what.node + role);
         auto word = valid_writer_name(writer.v)
-                        ? retirement(**file, writer, what.reason, *key)
+                        ? retirement(context, **file, writer, what.reason, *key)
                         : Result<std::optional<events::WriterRetired>>(
                               Error{Code::invalid, "'" + what.node + "' is no node's name"});
         if (!word) {

@@ -231,7 +231,9 @@ Result<std::optional<eventlog::HeadSlot>> DirLog::read_slot(const WriterId& writ
     return its_own ? *slot : std::nullopt;
 }
 
-Result<std::optional<eventlog::HeadSlot>> DirLog::head(const WriterId& writer) {
+// A key that was replaced may go on to sign slots with greater numbers: they must not hide others.
+Result<std::optional<eventlog::HeadSlot>> DirLog::head(const WriterId& writer,
+                                                       std::uint64_t known_serial) {
     TRY_ASSIGN(auto there, names(writer));
     std::optional<eventlog::HeadSlot> best;
     for (auto name = there.rbegin(); name != there.rend(); ++name) {
@@ -239,11 +241,12 @@ Result<std::optional<eventlog::HeadSlot>> DirLog::head(const WriterId& writer) {
         if (!incarnation) {
             continue;
         }
-        if (best && *incarnation < best->incarnation) {
+        const bool known = best && known_serial > 0 && best->certificate.serial >= known_serial;
+        if (known && *incarnation < best->incarnation) {
             break;  // names sort by incarnation: what follows is older
         }
         TRY_ASSIGN(const auto slot, read_slot(writer, *name, *incarnation));
-        if (slot && (!best || slot->counter > best->counter)) {
+        if (slot && (!best || order_of(*slot) > order_of(*best))) {
             best = slot;
         }
     }

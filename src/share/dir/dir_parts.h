@@ -43,7 +43,8 @@ public:
     Status declare(const eventlog::HeadSlot& slot) override;
     Status declare_for(const eventlog::HeadSlot& slot, const WriterId& pusher) override;
     Result<WallTime> declared_at(const WriterId& writer, Incarnation incarnation) override;
-    Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer) override;
+    Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer,
+                                                   std::uint64_t known_serial) override;
     Result<std::vector<WriterId>> writers() override;
     Result<std::vector<std::string>> segments(const WriterId& writer) override;
     Result<std::vector<std::string>> plain_segments(const WriterId& writer) override;
