@@ -236,14 +236,14 @@ int attend(node::Node& node, ViewWatch watch, runtime::SignalWaiter& signals) {
 }
 
 int attend_running(Process& process, const FileConfig& file, const node::NodeConfig& config,
-                   node::Node& node, const ViewWatch& watch, runtime::SignalWaiter& signals) {
+                   node::Node& node, ViewWatch watch, runtime::SignalWaiter& signals) {
     auto stop = std::make_shared<std::atomic<bool>>(false);
     keep_certificate_shared(process, file, config.identity.certificate, stop);
     process.telemetry.log(
         env::Level::info, "daemon",
         config.writer.v + " incarnation " + std::to_string(node.incarnation().v) + " is running");
     runtime::sd_notify("READY=1");
-    const int status = attend(node, watch, signals);
+    const int status = attend(node, std::move(watch), signals);
     *stop = true;
     return status;
 }
@@ -305,8 +305,9 @@ int serve(Process& process, const FileConfig& file, const Options& options,
         return refuse_to_start(node.error());
     }
     (*node)->start();
-    const ViewWatch watch(env, file, role, seconds(options.check_interval));
-    const int status = attend_running(process, file, config, **node, watch, signals);
+    const int status =
+        attend_running(process, file, config, **node,
+                       ViewWatch(env, file, role, seconds(options.check_interval)), signals);
     if (!process.tasks.join_all(join_patience)) {
         // A task hangs on the share. What is local is synced: leave it behind.
         runtime::exit_now(status);

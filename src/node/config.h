@@ -60,6 +60,8 @@ struct NodeConfig {
     std::string forks_file() const { return state_directory + "/forks"; }
     /// The other sides of forks, as the share showed them.
     std::string fork_root() const { return state_directory + "/forked"; }
+    /// The greatest level of the cluster that this writer has heeded.
+    std::string level_file() const { return state_directory + "/level"; }
     /// The policy in force, as files.
     std::string policy_root() const { return state_directory + "/policy"; }
     /// The boot of the machine whose interrupted attempts all stand in the log.

@@ -422,9 +422,9 @@ void Loop::note_nodes() {
     auto view = snapshot();
     nodes_ = view.nodes();
     switches_ = view.switches();
-    cluster_level_ = view.level();
     heed_operators(view);
     heed_forks(view);
+    heed_level(view.level());
     health_of_.clear();
     for (const auto& [node, row] : view.health()) {
         health_of_.emplace(node, row.health.state);

@@ -234,6 +234,7 @@ private:
     /// This build does not know all that the log may say: it decides nothing.
     bool outdated() const { return events::current_level < cluster_level_; }
     void raise_level();
+    void heed_level(std::uint32_t raised);
     std::string own_state() const;
     bool all_caught_up() const;
     bool all_heard_since(MonoTime moment) const;
@@ -338,6 +339,7 @@ private:
     std::map<std::string, projection::SwitchRow> switches_;
     std::map<NodeId, std::string> health_of_;            // what each node last told of itself
     std::uint32_t cluster_level_ = events::first_level;  // event types above it are not written
+    std::optional<std::uint32_t> level_known_;  // of the level file; 0: not known yet in any run
     control::RoutingStats stats_;
     MonoTime stats_at_;
     std::deque<SharedWaiter> waiters_;

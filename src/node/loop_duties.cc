@@ -2,8 +2,10 @@
 // health.
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "control/level.h"
 #include "node/forks.h"
 #include "node/loop.h"
 #include "projection/spec_rules.h"
@@ -18,6 +20,7 @@ constexpr milliseconds least_blind_gap{2'000};
 constexpr milliseconds never_heard{3'600'000};
 constexpr milliseconds health_holds_for{3'000};
 constexpr std::size_t duty_scan_limit = 2000;
+constexpr std::uint64_t small_file = 4096;
 
 const char* liveness_name(control::Liveness liveness) {
     switch (liveness) {
@@ -217,6 +220,45 @@ bool Loop::does_duties() const {
     }
     const auto stagger = config_.timing.duty_stagger * static_cast<std::int64_t>(*rank);
     return silence >= config_.timing.coordinator_silent() + stagger;
+}
+
+/// Before it has heard everybody once, a writer that has just joined may be the one that is too
+/// old: it is not asked. Later it is, so that nobody can raise the level over its head.
+void Loop::heed_level(std::uint32_t raised) {
+    if (!level_known_) {
+        const auto kept = env_.files.read_file(config_.level_file(), small_file);
+        const auto text = kept ? std::string(as_text(*kept)) : std::string();
+        std::uint32_t level = 0;
+        std::from_chars(text.data(), text.data() + text.size(), level);
+        level_known_ = level;
+        cluster_level_ = std::max(cluster_level_, level);
+    }
+    std::vector<std::uint32_t> known;
+    for (const auto& [writer, node] : nodes_) {
+        const auto remote = remote_.find(writer);
+        const bool removed =
+            remote == remote_.end() ? retired_.contains(writer) : remote->second.retired;
+        if (!removed && (writer != config_.writer || *level_known_ > 0)) {
+            known.push_back(node.level);
+        }
+    }
+    cluster_level_ = control::heeded_level(raised, cluster_level_, known);
+    const std::string ignored = "level " + std::to_string(raised) +
+                                " is not heeded: not every member knows it; the cluster is at " +
+                                std::to_string(cluster_level_);
+    if (raised > cluster_level_ && *level_known_ > 0 && first_time(ignored)) {
+        env_.telemetry.log(env::Level::warning, "control", ignored);
+    }
+    const bool settled =
+        *level_known_ > 0 || (last_round_ != MonoTime{} && share_ok() && all_caught_up());
+    if (!settled || *level_known_ == cluster_level_) {
+        return;
+    }
+    auto written = env_.files.replace_file(config_.level_file(),
+                                           as_bytes(std::to_string(cluster_level_) + "\n"), true);
+    if (written) {
+        level_known_ = cluster_level_;
+    }
 }
 
 // Levels only rise, and only when every writer there is knows the next one; one that said goodbye

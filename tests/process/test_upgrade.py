@@ -119,12 +119,33 @@ class AnOldState(GoldenCase):
         self.assertEqual(done.returncode, 0, done.stdout)
 
 
+class AMistakenRaise(GoldenCase):
+    """mira.worker raised the level above what the others know: by mistake, or because somebody wants them to stop."""
+
+    def test_nobody_is_stopped_by_it(self):
+        cluster = self.cluster
+        cluster.start("nova")
+        cluster.start("nova", "coord")
+        cluster.wait_serving("nova")
+        kept = [cluster.state("nova", role) / "level" for role in ("worker", "coord")]
+        wait_for(lambda: all(path.exists() for path in kept), 15, "the level is known")
+        make_future(cluster.share / "log" / "mira.worker", "level")
+        wait_for(lambda: [event for event in self.exported() if event["type"] == "LevelRaised"], 15, "it is read")
+        wait_for(lambda: self.status().get("cluster_level") == self.status()["level"], 15, "as far as all know it")
+        job = self.submit(command("/bin/true"))[0]
+        self.wait_state(job, "succeeded")
+        self.assertIn("is not heeded", (cluster.directory / "logs" / "nova.worker.log").read_text())
+
+
 class ALaterLevel(GoldenCase):
-    """mira.worker was upgraded to a build of a level far above this one's, and raised the level."""
+    """The cluster is at a level far above what this build knows: the machine had a later build before, or none."""
 
     def test_a_build_below_the_level_claims_nothing_and_says_why(self):
         cluster = self.cluster
         make_future(cluster.share / "log" / "mira.worker", "level")
+        for role in ("worker", "coord"):
+            cluster.state("nova", role).mkdir(parents=True, exist_ok=True)
+            (cluster.state("nova", role) / "level").write_text("9\n")
         cluster.start("nova")
         cluster.start("nova", "coord")
         cluster.wait_serving("nova")
