@@ -10,6 +10,7 @@
  *   errno NAME      the call is not made and fails with this error
  *   lie NAME        the call is made, and fails with this error: a reply that was lost
  *   short BYTES     a read or a write moves at most so many bytes
+ *   die -           the process ends by SIGKILL instead of making the call
  *   clock +-MS      the wall clock is off by so much; the monotonic one never is
  *   clock freeze    the wall clock stands still from the first look at it on
  *
@@ -27,6 +28,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -56,7 +58,7 @@ static const struct { const char* name; int value; } error_names[] = {
     {"EINTR", EINTR},   {"EDQUOT", EDQUOT}, {"ENOENT", ENOENT}, {"EEXIST", EEXIST},
     {"EACCES", EACCES}, {"ETIMEDOUT", ETIMEDOUT}};
 
-enum fault { HANG, DELAY, ERRNO, LIE, SHORT, CLOCK, FREEZE };
+enum fault { HANG, DELAY, ERRNO, LIE, SHORT, DIE, CLOCK, FREEZE };
 struct rule {
     int id;
     enum fault fault;
@@ -97,8 +99,8 @@ __attribute__((constructor)) static void begin(void) { pthread_atfork(hold, rele
 /* ---- the rules: read with raw system calls, because the functions below are our own ---------- */
 
 static int parse_fault(struct rule* rule, const char* fault, const char* argument) {
-    static const char* const names[] = {"hang", "delay", "errno", "lie", "short", "clock"};
-    for (int i = 0; i < 6; ++i) {
+    static const char* const names[] = {"hang", "delay", "errno", "lie", "short", "die", "clock"};
+    for (int i = 0; i < 7; ++i) {
         if (strcmp(fault, names[i]) == 0) {
             rule->fault = (enum fault)i;
             rule->argument = strtol(argument, NULL, 10);
@@ -219,6 +221,9 @@ static int look(const char* directory, unsigned class, const char* path, struct 
             continue;
         }
         mark_hit(directory, rule);
+        if (rule->fault == DIE) {
+            syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
+        }
         *wait_ms += rule->fault == DELAY ? rule->argument : 0;
         verdict->error = rule->fault == ERRNO ? (int)rule->argument : verdict->error;
         verdict->lie = rule->fault == LIE ? (int)rule->argument : verdict->lie;

@@ -29,6 +29,7 @@ struct Side {
     std::unique_ptr<mirror::Pusher> pusher;
     std::unique_ptr<mirror::Puller> puller;
     std::uint64_t serial = 1;  // of its certificate; each has a key of its own
+    std::uint64_t serial_before = 0;
     std::string directory() const { return root + "/" + writer.v; }
 };
 
@@ -44,6 +45,7 @@ protected:
         out.log_root = side.root;
         out.trust = test_trust(cluster_id(7));
         out.identity = identity_of(side);
+        out.serial_before = side.serial_before;
         out.host = "host of " + side.writer.v;
         out.self = side.writer;
         out.incarnation = side.incarnation;
@@ -59,7 +61,7 @@ protected:
     /// A run of a writer over what lies at `root`.
     Side start(const std::string& root, const WriterId& writer, std::uint64_t incarnation,
                std::uint64_t serial = 1) {
-        Side side{dir / root, writer, Incarnation(incarnation), {}, {}, {}, {}, serial};
+        Side side{dir / root, writer, Incarnation(incarnation), {}, {}, {}, {}, serial, 0};
         side.nonce.fill(static_cast<std::uint8_t>(incarnation + salt_));
         EXPECT_TRUE(files.make_dirs(side.directory()));
         const auto before = eventlog::recover(files, side.directory(), test_trust(cluster_id(7)),
@@ -71,6 +73,7 @@ protected:
         how.writer = writer;
         how.incarnation = side.incarnation;
         how.nonce = side.nonce;
+        side.serial_before = before->serial;
         how.identity = identity_of(side);
         how.previous = before->end;
         how.last_hlc = before->last_hlc;

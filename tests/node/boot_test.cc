@@ -124,6 +124,49 @@ TEST_F(Boot, ForgedBatchesAreNotAdopted) {
     EXPECT_EQ(read_text(own_file(1)).find("liess"), std::string::npos);
 }
 
+TEST_F(Boot, AHeadOfAKeyThatWasReplacedDeclaresNothing) {
+    auto first = start(root, nova, 1);
+    say(first, "with the first key");
+    ASSERT_TRUE(push(first));
+    std::filesystem::copy(dir / root, dir / "thief", std::filesystem::copy_options::recursive);
+    auto second = start(root, nova, 2, 2);
+    say(second, "with the second key");
+    ASSERT_TRUE(push(second));
+    auto thief = start("thief", nova, 50);  // who has the first key still
+    say(thief, "stolen");
+    thief.pusher->doubt_shared();
+    auto slot = eventlog::HeadSlot{};
+    slot.counter = 1000;
+    slot.writer = nova;
+    slot.incarnation = Incarnation(50);
+    slot.segment = SegmentNo(1);
+    slot.durable_end = thief.log->position().end;
+    slot.last_seq = thief.log->position().seq;
+    slot.last_hash = thief.log->position().hash;
+    eventlog::sign(slot, identity_of(thief));
+    ASSERT_TRUE(share_->log().declare(slot));
+
+    EXPECT_EQ(share_->log().head(nova).value()->incarnation, Incarnation(2));
+    EXPECT_EQ(share_->log().head(nova, 2).value()->incarnation, Incarnation(2));
+    auto other = start("two", mira, 1);
+    const auto seen = pull(other, nova);
+    EXPECT_TRUE(seen.caught_up) << seen.error;
+    EXPECT_EQ(seen.mirrored, second.log->position());
+
+    const auto booted = boot(config(2));
+    ASSERT_TRUE(booted) << booted.error().message;
+    EXPECT_EQ(booted->recovered.end, second.log->position());
+    // Also when the share has lost every HEAD of the second key.
+    std::filesystem::remove(shared_file("0000000002.head"));
+    const auto again = boot(config(2));
+    ASSERT_TRUE(again) << again.error().message;
+    EXPECT_EQ(again->recovered.end, second.log->position());
+    auto third = start(root, nova, again->incarnation.v + 1, 2);
+    say(third, "goes on");
+    const auto pushed = push(third);
+    EXPECT_TRUE(pushed) << pushed.error().message;
+}
+
 TEST_F(Boot, AShareThatWentOnWithoutEventsOfThisDiskReplacesIt) {
     auto run = start(root, nova, 1);
     say(run, "both");

@@ -1,0 +1,192 @@
+"""`reeve init`, `join`, `node admit` and `log rescue` are killed before each of their calls that change something, in
+turn, and run again: they complete, or say what stands in their way; nothing half-made is trusted (I1, I6, I9)."""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import unittest
+
+from harness import BINARIES, Cluster, ClusterCase, Failure, command, wait_for
+
+PATIENCE = 60  # seconds for one command: none of them waits for anything
+CHANGES = "write,sync,link,rename,meta"
+
+
+class Killed(ClusterCase):
+    """Runs commands that die before their n-th change."""
+
+    @classmethod
+    def make_cluster(cls, directory):
+        cluster = Cluster(BINARIES, directory, nodes=("nova",))
+        cluster.start("nova")
+        cluster.wait_serving("nova")
+        return cluster
+
+    def run_it(self, *words, die_before=0, config=None):
+        """A CompletedProcess; with `die_before` the process ends by SIGKILL there, unless it does less than that."""
+        environment = dict(os.environ, REEVE_CONFIG=str(config or self.cluster.config("nova")))
+        if die_before:
+            control = self.directory / "faults"
+            control.mkdir(exist_ok=True)
+            (control / "rules").write_text(f"1 die - {CHANGES} {die_before} 1 {os.path.realpath(self.directory)}\n")
+            environment.update(LD_PRELOAD=str(self.cluster.binaries / "reeve_fault_shim.so"),
+                               REEVE_FAULTS=str(control),
+                               ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
+        try:
+            return subprocess.run([str(self.cluster.binaries / "reeve"), *map(str, words)], env=environment, text=True,
+                                  capture_output=True, timeout=PATIENCE, check=False, stdin=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired as late:
+            raise Failure(f"reeve {' '.join(map(str, words))}, to die before change {die_before}, hangs:\n"
+                          f"{late.stdout}{late.stderr}") from late
+
+    def each_change(self, prepare, words, check, least, done_before=None):
+        """prepare(n), the command killed before its n-th change, the command again, check(n, place); until it is not
+        killed any more. It must have changed something `least` times, or nothing was tested. `done_before`: what it may
+        say the second time, when the first one came to its end."""
+        for n in itertools.count(1):
+            place = prepare(n)
+            first = self.run_it(*words(place), die_before=n)
+            killed = first.returncode == -signal.SIGKILL
+            self.assertTrue(killed or first.returncode == 0, (n, first))
+            with self.subTest(killed_before_change=n):
+                again = self.run_it(*words(place)) if killed else first
+                if again.returncode != 0 and done_before:
+                    self.assertIn(done_before, again.stderr)
+                else:
+                    self.assertEqual(again.returncode, 0, (again.stdout, again.stderr))
+                check(n, place)
+            if not killed:
+                self.assertGreater(n, least)
+                return
+
+
+class Init(Killed):
+    def test_a_cluster_is_made_once(self):
+        def check(_, place):
+            config = place / "reeve.toml"
+            shown = json.loads(self.run_it("key", "show", "--json", config=config).stdout)
+            self.assertEqual((shown["node"], shown["serial"]), ("vega", 1))
+            identity = json.loads((place / "share" / "reeve-cluster.json").read_text())
+            self.assertIn(identity["cluster"], (place / "cluster.toml").read_text())
+            self.assertIn(identity["operators"][0], (place / "cluster.toml").read_text())
+            certificates = list((place / "share" / "members").glob("vega.*.json"))
+            self.assertEqual([path.name for path in certificates], ["vega.1.json"])
+            # What says that all is there refuses another one, and names itself.
+            more = self.run_it("init", "--single", "--dir", place, "--node", "vega")
+            self.assertNotEqual(more.returncode, 0)
+            self.assertIn("reeve.toml exists already", more.stderr)
+
+        self.each_change(lambda n: self.directory / f"init{n}",
+                         lambda place: ("init", "--single", "--dir", place, "--node", "vega"), check, 30)
+        # And one of them lives.
+        config = self.directory / "init3" / "reeve.toml"
+        daemon = subprocess.Popen([str(self.cluster.binaries / "reeve-worker"), "--config", str(config)],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(lambda: self.run_it("submit", "--wait", "--", "/bin/true", config=config).returncode == 0, 60,
+                     "a job runs on what was interrupted")
+        finally:
+            daemon.terminate()
+            daemon.wait(timeout=30)
+
+
+class Join(Killed):
+    def test_a_machine_asks_once(self):
+        code = self.cluster.json("key", "show")["join_code"]
+
+        def check(_, place):
+            shown = json.loads(self.run_it("key", "show", "--json", config=place / "reeve.toml").stdout)
+            self.assertEqual(shown["serial"], 0, "nobody has admitted it")
+            asked = {one["node"]: one["fingerprint"] for one in self.cluster.json("node", "requests")["requests"]}
+            self.assertEqual(asked["lyra"], shown["fingerprint"])
+            self.assertEqual(shown["join_code"], code)
+
+        self.each_change(lambda n: self.directory / f"join{n}",
+                         lambda place: ("join", "--cluster", self.cluster.share, code, "--node", "lyra",
+                                        "--dir", place),
+                         check, 20)
+
+
+class Admit(Killed):
+    def test_a_serial_is_given_to_one_key(self):
+        code = self.cluster.json("key", "show")["join_code"]
+        members = self.cluster.share / "members"
+        keys = {}
+
+        def asks(n):
+            place = self.directory / f"admit{n}"
+            done = self.run_it("join", "--cluster", self.cluster.share, code, "--node", "orin", "--dir", place)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return place
+
+        def check(n, place):
+            shown = json.loads(self.run_it("key", "show", "--json", config=place / "reeve.toml").stdout)
+            self.assertNotIn("orin", {one["node"] for one in self.cluster.json("node", "requests")["requests"]})
+            found = {}
+            for path in members.glob("orin.*.json"):
+                document = json.loads(path.read_text())
+                found[document["serial"]] = document["key"]
+            for serial, key in keys.items():
+                self.assertEqual(found.get(serial, key), key, f"serial {serial} was given to two keys")
+            keys.update(found)
+            self.assertTrue(shown["fingerprint"])
+            if n % 5 == 0:  # the share forgets an admission; its serial is not given again
+                (members / f"orin.{max(found)}.json").unlink()
+
+        self.each_change(asks, lambda _: ("node", "admit", "orin", "--yes"), check, 5, "has not asked to join")
+
+
+class Rescue(Killed):
+    """A replaced disk that has accepted a job of its own."""
+
+    def test_what_only_that_disk_accepted_is_said_again(self):
+        cluster = self.cluster
+        state = cluster.state("nova")
+        self.wait_over(self.submit(command("/bin/true")))
+        cluster.kill("nova.worker", signal.SIGTERM)
+        old = self.directory / "old"
+        shutil.copytree(state, old)
+        cluster.start("nova")
+        cluster.wait_serving("nova")
+        self.wait_over(self.submit(command("/bin/true")))
+        cluster.kill("nova.worker", signal.SIGTERM)
+        shutil.rmtree(state)
+        old.rename(state)
+        away = cluster.share.with_name("nas.away")
+        cluster.share.rename(away)
+        cluster.start("nova")
+        done = wait_for(self.accepted, 30, "it accepts a job alone")
+        cluster.kill("nova.worker", signal.SIGTERM)
+        away.rename(cluster.share)
+        cluster.start("nova")
+        self.assertEqual(cluster.daemons["nova.worker"].wait(timeout=30), 11)
+        template = self.directory / "template"
+        shutil.copytree(state, template / "state")
+        shutil.copytree(cluster.share, template / "share")
+
+        def prepare(_):
+            for place, name in ((state, "state"), (cluster.share, "share")):
+                shutil.rmtree(place)
+                shutil.copytree(template / name, place)
+            return state
+
+        def check(_, place):
+            self.assertFalse((place / "replaced").exists())
+            self.assertFalse((place / "rescuing").exists())
+            verified = self.run_it("log", "verify", place)
+            self.assertEqual(verified.returncode, 0, verified.stdout)
+            said = self.run_it("log", "show", "--type", "JobSubmitted", "--json", place).stdout
+            self.assertIn(done, said)
+
+        self.each_change(prepare, lambda _: ("log", "rescue", "--yes"), check, 40)
+
+    def accepted(self):
+        done = self.cluster.run("submit", "--", "/bin/echo", "alone")
+        return done.stdout.strip() if done.returncode == 3 else None
+
+
+if __name__ == "__main__":
+    unittest.main()
