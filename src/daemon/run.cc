@@ -74,6 +74,11 @@ int refuse_to_start(const Error& error) {
                         "reeve log resolve when nothing here is worth keeping",
                         node::exit_replaced);
     }
+    // What may pass by itself is tried again by the service manager; status 2 is not.
+    if (error.code == Code::unavailable || error.code == Code::timeout || error.code == Code::io ||
+        error.code == Code::full) {
+        return complain(error, "reeve doctor; then start it again", node::exit_failed);
+    }
     return complain(error,
                     error.code == Code::unsupported
                         ? "a later build wrote this node's own log: install that one again"

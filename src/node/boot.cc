@@ -188,12 +188,20 @@ private:
     eventlog::Cuts cuts_;  // of the own log
 };
 
-/// Without the share: what the own disk holds, as it is.
+/// Without the share: what the own disk holds, as it is. With nothing here nobody can tell a first
+/// start from a lost disk, whose next event would be another one than that of the same number on
+/// the share.
 Result<BootedLog> boot_alone(env::Env env, const NodeConfig& config, const share::Nonce& nonce,
                              const std::string& why) {
     env.telemetry.log(env::Level::warning, "share", "starting without the share: " + why);
     const auto cuts = known_forks(env, config).of(config.writer);
     TRY_ASSIGN(auto own, recovered(env.files, config, cuts));
+    if (own.end.incarnation == Incarnation(0)) {
+        return Error{Code::unavailable, "this disk holds no log of " + config.writer.v +
+                                            " and the share, which may hold one, "
+                                            "cannot be asked (" +
+                                            why + "); it begins when the share answers"};
+    }
     const auto last = std::max(
         {own.end.incarnation, last_asked_for(env, config), before(cuts.least_incarnation())});
     // Greater than any number that a boot task may still be trying to claim for this run.

@@ -7,7 +7,8 @@
 //   the share has more     this disk was restored, or lost: the rest is adopted first
 //   the share went on      without events that only this disk has: another process with this
 //                          writer's name did; Code::replaced (exit 11)
-//   the share is away      the log goes on as it is, with a number that is asked for later
+//   the share is away      the log goes on as it is, with a number that is asked for later; where
+//                          there is none it does not begin: Code::unavailable
 
 #include "env/env.h"
 #include "eventlog/recovery.h"

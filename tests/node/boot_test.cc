@@ -167,6 +167,25 @@ TEST_F(Boot, AHeadOfAKeyThatWasReplacedDeclaresNothing) {
     EXPECT_TRUE(pushed) << pushed.error().message;
 }
 
+TEST_F(Boot, WithoutTheShareALogGoesOnAndNoneIsBegun) {
+    auto run = start(root, nova, 1);
+    say(run, "shared");
+    ASSERT_TRUE(push(run));
+    std::filesystem::rename(dir / "nas", dir / "away");
+    const auto alone = boot(config());
+    ASSERT_TRUE(alone) << alone.error().message;
+    EXPECT_EQ(alone->recovered.end, run.log->position());
+    // A lost disk: a log begun here would be another history than the one on the share.
+    std::filesystem::remove_all(dir / "state");
+    const auto lost = boot(config());
+    ASSERT_FALSE(lost);
+    EXPECT_EQ(lost.error().code, Code::unavailable) << lost.error().message;
+    std::filesystem::rename(dir / "away", dir / "nas");
+    const auto back = boot(config());
+    ASSERT_TRUE(back) << back.error().message;
+    EXPECT_EQ(back->recovered.end, run.log->position());
+}
+
 TEST_F(Boot, AShareThatWentOnWithoutEventsOfThisDiskReplacesIt) {
     auto run = start(root, nova, 1);
     say(run, "both");
