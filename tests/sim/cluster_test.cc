@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "projection/spec_rules.h"
+#include "tests/sim/many.h"
 #include "tests/sim/scenario.h"
 #include "tests/sim/seeds.h"
 #include "tests/sim/workload.h"
@@ -35,12 +36,19 @@ TEST(SimCluster, InvariantsHoldWhateverGoesWrongAndItComesToRest) {
     Coverage coverage;
     std::size_t executed = 0;
     const auto all = seeds(usual_seeds);
-    for (const auto seed : all) {
-        const auto run = run_cluster(Plan::of(seed), {});
-        ASSERT_TRUE(run.violations.empty()) << told(run, seed);
-        add(coverage, run.coverage);
-        executed += run.executions;
-    }
+    run_many(
+        all, 0,
+        [](std::uint64_t seed) {
+            const auto run = run_cluster(Plan::of(seed), {});
+            const bool failed = !run.violations.empty();
+            return RunSummary{failed ? told(run, seed) : "", failed, run.executions, run.coverage};
+        },
+        [&](std::uint64_t seed, const RunSummary& outcome) {
+            EXPECT_FALSE(outcome.failed) << "seed " << seed << "\n" << outcome.text;
+            add(coverage, outcome.coverage);
+            executed += outcome.executions;
+            return !outcome.failed;
+        });
     EXPECT_GT(executed, 0U);
     if (enough_for_coverage(all.size())) {
         EXPECT_EQ(never_happened(coverage), std::vector<std::string>{});

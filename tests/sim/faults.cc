@@ -96,6 +96,12 @@ const std::vector<FaultRow>& fault_rows() {
     return rows;
 }
 
+void add(Coverage& total, const Coverage& more) {
+    for (const auto& [what, n] : more) {
+        total[what] += n;
+    }
+}
+
 std::string coverage_table(const Coverage& coverage) {
     std::string out = "how often each fault happened:\n";
     const auto line = [&](const std::string& name, std::uint64_t n, const std::string& klass) {

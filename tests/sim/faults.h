@@ -107,6 +107,7 @@ struct Faults {
 
 /// How often each thing really happened: a test of faults that did not occur proves nothing.
 using Coverage = std::map<std::string, std::uint64_t>;
+void add(Coverage& total, const Coverage& more);
 
 /// A thing that is counted when it happens, and the class that switches it off (Plan::without).
 struct FaultRow {

@@ -1,23 +1,23 @@
 #!/usr/bin/env python3
 """The simulator is tested: deliberate bugs are compiled in one at a time, and each must be caught.
 
-usage: tools/mutants [NAME...] [--check] [--list]
-  --check   only looks that each still has its place in the code: builds nothing
+usage: tools/mutants [NAME...] [--check] [--list] [--tree DIR]
+  --check     only looks that each still has its place in the code: builds nothing
+  --tree DIR  where the copy of the tree is kept, with a build directory of its own (build/mutants)
 
-The bugs stand in tests/sim/mutants.toml. Works on a copy of the tree below build/mutants, with a build directory of its
-own. Prints for each bug how many seeds were needed and the violation that told of it. Exit 1 when one was not caught.
+The bugs stand in tests/sim/mutants.toml. Prints for each how many seeds were needed and the violation that told of it.
+Exit 1 when one was not caught.
 """
 import argparse
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TREE = ROOT / "build" / "mutants"
-BUILD = TREE / "build" / "release"  # as in any tree, so that ccache knows what it sees
 
 
 def mutants():
@@ -34,43 +34,48 @@ def misplaced(mutant):
     return "" if count == 1 else f"its place stands {count} times in {mutant['file']}"
 
 
-def copy_tree():
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True,
-                            capture_output=True, text=True)
-    for name in listed.stdout.splitlines():
-        source, target = ROOT / name, TREE / name
-        if not source.is_file():
-            continue
-        content = source.read_bytes()
-        if not target.exists() or target.read_bytes() != content:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-            target.chmod(source.stat().st_mode)
+class Tree:
+    """A copy of the tree, in which the bugs are compiled in."""
+
+    def __init__(self, root):
+        self.root = root
+        self.bin = root / "build" / "release" / "bin"
+
+    def copy(self):
+        listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True,
+                                capture_output=True, text=True)
+        for name in listed.stdout.splitlines():
+            source, target = ROOT / name, self.root / name
+            if not source.is_file():
+                continue
+            content = source.read_bytes()
+            if not target.exists() or target.read_bytes() != content:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+                target.chmod(source.stat().st_mode)
+
+    def configure(self):
+        launcher = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
+        subprocess.run(["cmake", "--preset", "release", *launcher], cwd=self.root, check=True,
+                       stdout=subprocess.DEVNULL)
+
+    def build(self, target):
+        done = subprocess.run(["cmake", "--build", "--preset", "release", "--target", target], cwd=self.root,
+                              capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"error: the mutated tree does not build\n{done.stdout[-4000:]}{done.stderr}")
 
 
-def build(*targets):
-    done = subprocess.run(["cmake", "--build", BUILD, "--target", *targets], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"error: the mutated tree does not build\n{done.stdout[-4000:]}{done.stderr}")
-
-
-def configure():
-    launcher = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if any(
-        os.access(pathlib.Path(p) / "ccache", os.X_OK) for p in os.environ["PATH"].split(":")) else []
-    subprocess.run(["cmake", "-G", "Ninja", "-S", TREE, "-B", BUILD, "-DCMAKE_BUILD_TYPE=RelWithDebInfo",
-                    *launcher], check=True, stdout=subprocess.DEVNULL)
-
-
-def hunt(mutant):
+def hunt(tree, mutant):
     """(caught, what was seen) of the mutated build."""
     if "test" in mutant:
         program, *arguments = mutant["test"].split()
-        build(program)
-        done = subprocess.run([BUILD / "bin" / program, *arguments], capture_output=True, text=True)
+        tree.build(program)
+        done = subprocess.run([tree.bin / program, *arguments], capture_output=True, text=True)
         failed = [line for line in done.stdout.splitlines() if line.startswith("[  FAILED  ]")]
         return done.returncode != 0 and bool(failed), f"{arguments[-1].split('=')[-1]}" if failed else "its test passed"
-    build("reeve-sim")
-    done = subprocess.run([BUILD / "bin" / "reeve-sim", "--seeds", str(mutant["seeds"]), "--until-violated"],
+    tree.build("reeve-sim")
+    done = subprocess.run([tree.bin / "reeve-sim", "--seeds", str(mutant["seeds"]), "--until-violated"],
                           capture_output=True, text=True)
     runs = [line for line in done.stdout.splitlines() if line.startswith("seed ")]
     said = [line.strip() for line in done.stdout.splitlines() if line.startswith("  ")]
@@ -81,13 +86,13 @@ def hunt(mutant):
     return False, f"the simulator ended with {done.returncode}: {done.stderr[-500:]}"
 
 
-def run(mutant):
-    place = TREE / mutant["file"]
+def run(tree, mutant):
+    place = tree.root / mutant["file"]
     sound = place.read_text()
     begun = time.monotonic()
     place.write_text(sound.replace(mutant["old"], mutant["new"]))
     try:
-        caught, seen = hunt(mutant)
+        caught, seen = hunt(tree, mutant)
     finally:
         place.write_text(sound)
     print(f"{'caught' if caught else 'MISSED'}  {mutant['name']:28} {mutant['breaks']:4}  {seen[:170]}"
@@ -100,6 +105,7 @@ def main():
     parser.add_argument("names", nargs="*")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--tree", type=pathlib.Path, default=ROOT / "build" / "mutants")
     options = parser.parse_args()
     known = mutants()
     unknown = set(options.names) - {m["name"] for m in known}
@@ -117,9 +123,10 @@ def main():
     if options.check:
         print(f"{len(chosen)} deliberate bugs have their place")
         return 0
-    copy_tree()
-    configure()
-    missed = [m["name"] for m in chosen if not run(m)]
+    tree = Tree(options.tree.resolve())
+    tree.copy()
+    tree.configure()
+    missed = [m["name"] for m in chosen if not run(tree, m)]
     print(f"{len(chosen) - len(missed)} of {len(chosen)} caught" + (f"; missed: {', '.join(missed)}" if missed else ""))
     return 1 if missed else 0
 

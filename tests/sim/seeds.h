@@ -35,10 +35,4 @@ inline std::vector<std::uint64_t> seeds(std::uint64_t count) {
 /// True when many seeds run, so that what they reached together can be asked for.
 inline bool enough_for_coverage(std::size_t count) { return count >= 100; }
 
-inline void add(Coverage& total, const Coverage& more) {
-    for (const auto& [what, n] : more) {
-        total[what] += n;
-    }
-}
-
 }  // namespace reeve::sim

@@ -1,11 +1,14 @@
 // `tools/sim`: runs whole clusters in the simulator and tells what happened.
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
+#include <ctime>
 #include <iostream>
+#include <numeric>
 
+#include "tests/sim/many.h"
 #include "tests/sim/scenario.h"
 
 namespace reeve::sim {
@@ -22,6 +25,7 @@ struct Options {
     std::vector<std::string> without;
     int jobs = -1;
     std::int64_t trouble_s = -1;
+    unsigned processes = 0;
 };
 
 Plan plan_of(std::uint64_t seed, const Options& options) {
@@ -34,17 +38,16 @@ Plan plan_of(std::uint64_t seed, const Options& options) {
     return plan;
 }
 
-void show(const RunResult& run, std::uint64_t seed, double cpu) {
-    std::printf(
-        "seed %llu: %s; %.1f virtual minutes, %llu steps, %.2f s; %zu accepted, %zu "
-        "executed, trace %016llx\n",
-        static_cast<unsigned long long>(seed), run.violations.empty() ? "holds" : "VIOLATED",
-        static_cast<double>(run.end.ns) / 60e9, static_cast<unsigned long long>(run.steps), cpu,
-        run.accepted, run.executions, static_cast<unsigned long long>(run.digest));
+std::string text_of(const RunResult& run, std::uint64_t seed, double cpu) {
+    auto out = fmt::format(
+        "seed {}: {}; {:.1f} virtual minutes, {} steps, {:.2f} s; {} accepted, {} executed, trace "
+        "{:016x}\n",
+        seed, run.violations.empty() ? "holds" : "VIOLATED", static_cast<double>(run.end.ns) / 60e9,
+        run.steps, cpu, run.accepted, run.executions, run.digest);
     for (const auto& one : run.violations) {
-        std::printf("  %s\n", one.c_str());
+        out += "  " + one + "\n";
     }
-    std::fflush(stdout);
+    return out;
 }
 
 /// Smaller and smaller, as long as the same thing goes wrong.
@@ -53,8 +56,8 @@ public:
     Shrinker(std::uint64_t seed, Options options, const RunResult& found)
         : seed_(seed), options_(std::move(options)), what_(kind_of(found.violations.front())) {}
 
-    void run() {
-        std::printf("  looking for less that ends with %s:\n", what_.c_str());
+    std::string run() {
+        text_ = fmt::format("  looking for less that ends with {}:\n", what_);
         for (const auto& what : Plan::classes()) {
             auto fewer = options_;
             fewer.without.push_back(what);
@@ -73,7 +76,7 @@ public:
             again = plan.trouble_s > 5 &&
                     take(std::to_string(fewer.trouble_s) + " s of trouble", fewer);
         }
-        std::printf("shortest found: %s\n", command().c_str());
+        return text_ + "shortest found: " + command() + "\n";
     }
 
 private:
@@ -90,8 +93,7 @@ private:
         const auto violations = run_cluster(plan, {}).violations;
         const bool same = std::any_of(violations.begin(), violations.end(),
                                       [&](const auto& one) { return kind_of(one) == what_; });
-        std::printf("  %s: %s\n", how.c_str(), same ? "fails still" : "holds");
-        std::fflush(stdout);
+        text_ += fmt::format("  {}: {}\n", how, same ? "fails still" : "holds");
         if (same) {
             options_ = fewer;
         }
@@ -111,45 +113,45 @@ private:
     const std::uint64_t seed_;
     Options options_;
     const std::string what_;
+    std::string text_;
 };
 
-int run(const Options& options) {
-    int failed = 0;
-    Coverage coverage;
-    for (auto seed = options.seed; seed < options.seed + options.seeds; ++seed) {
-        const auto before = std::clock();
-        RunOptions how;
-        how.echo = options.story;
-        auto plan = plan_of(seed, options);
-        plan.total_s = options.minutes * 60;
-        const auto result = run_cluster(plan, how);
-        const auto cpu = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
-        if (options.digests) {
-            std::printf("%llu %016llx\n", static_cast<unsigned long long>(seed),
-                        static_cast<unsigned long long>(result.digest));
-        } else {
-            show(result, seed, cpu);
-        }
-        for (const auto& [what, n] : result.coverage) {
-            coverage[what] += n;
-        }
-        if (!result.violations.empty()) {
-            ++failed;
-            if (options.until_violated) {
-                return 1;
-            }
-            if (options.shrink) {
-                Shrinker(seed, options, result).run();
-            } else {
-                std::printf("again, in words: tools/sim --story --seed %llu\n",
-                            static_cast<unsigned long long>(seed));
-            }
-        }
+RunSummary run_one(std::uint64_t seed, const Options& options) {
+    const auto before = std::clock();
+    RunOptions how;
+    how.echo = options.story;
+    auto plan = plan_of(seed, options);
+    plan.total_s = options.minutes * 60;
+    const auto result = run_cluster(plan, how);
+    const auto cpu = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
+    const bool failed = !result.violations.empty();
+    RunSummary out{options.digests ? fmt::format("{} {:016x}\n", seed, result.digest)
+                                   : text_of(result, seed, cpu),
+                   failed, result.executions, result.coverage};
+    if (failed && options.shrink) {
+        out.text += Shrinker(seed, options, result).run();
+    } else if (failed) {
+        out.text += fmt::format("again, in words: tools/sim --story --seed {}\n", seed);
     }
-    if (options.seeds > 1 && !options.digests) {
-        std::printf("%d of %llu seeds violated something\n%s", failed,
-                    static_cast<unsigned long long>(options.seeds),
-                    coverage_table(coverage).c_str());
+    return out;
+}
+
+int run(const Options& options) {
+    std::uint64_t failed = 0;
+    Coverage coverage;
+    std::vector<std::uint64_t> seeds(options.seeds);
+    std::iota(seeds.begin(), seeds.end(), options.seed);
+    run_many(
+        seeds, options.processes, [&](std::uint64_t seed) { return run_one(seed, options); },
+        [&](std::uint64_t, const RunSummary& outcome) {
+            std::cout << outcome.text << std::flush;
+            add(coverage, outcome.coverage);
+            failed += outcome.failed ? 1 : 0;
+            return !outcome.failed || !options.until_violated;
+        });
+    if (options.seeds > 1 && !options.digests && !(failed > 0 && options.until_violated)) {
+        std::cout << fmt::format("{} of {} seeds violated something\n{}", failed, options.seeds,
+                                 coverage_table(coverage));
     }
     return failed == 0 ? 0 : 1;
 }
@@ -168,6 +170,8 @@ int main(int argc, char** argv) {
     app.add_flag("--until-violated", options.until_violated,
                  "no further seed after the first that fails");
     app.add_flag("--shrink", options.shrink, "leave out what a failure does not need");
+    app.add_option("--processes", options.processes, "at the same time; 0: one for each core")
+        ->capture_default_str();
     app.add_flag("--digests", options.digests, "print the digest of each seed's trace only");
     app.add_option("--jobs", options.jobs, "instead of the seed's number");
     app.add_option("--trouble", options.trouble_s, "for so many seconds, instead of the seed's");
