@@ -2,6 +2,8 @@
 
 // One knob, the heartbeat h; the rest are multiples of it (log page, "HEAD").
 
+#include <algorithm>
+
 #include "base/time.h"
 
 namespace reeve::control {
@@ -13,6 +15,11 @@ struct Timing {
     milliseconds offer_interval{5000};  // least time between two offers of one job
     milliseconds duty_stagger{2000};    // a worker of rank r takes a duty over after r of these
 
+    /// How often the share is asked for news when nobody rings, and for what is rare.
+    milliseconds poll() const {
+        return std::clamp(coordinator_heartbeat / 2, milliseconds(50), milliseconds(5'000));
+    }
+    milliseconds relist() const { return 4 * poll(); }
     milliseconds fresh(milliseconds h) const { return 3 * h; }  // good enough to route to
     milliseconds coordinator_silent() const { return 3 * coordinator_heartbeat; }
     milliseconds fence(milliseconds h) const { return 9 * h; }  // stops what must stop alone

@@ -33,6 +33,8 @@ struct MirrorOptions {
     Incarnation incarnation;
     share::Nonce nonce{};
     std::uint64_t serial_before = 0;  // of the certificate of the own log's last segment at boot
+    /// How often a puller lists directories for new logs and incarnations, unless it is told to.
+    milliseconds relist{0};
     /// A writer that is silent for so long and whose log the share has lost is shared for.
     milliseconds orphan{300'000};
     std::uint64_t step_bytes = 64 << 20;  // of the own log, read or put in one step, about
@@ -105,6 +107,19 @@ struct Retired {
     eventlog::LogPosition end;
 };
 
+/// The doorbell's payload: "look now". At most 128 bytes; a hostile one decodes to nothing.
+struct Ring {
+    share::ClusterId cluster{};
+    WriterId writer;
+    SegmentNo segment;
+    Offset end;
+};
+Bytes encode(const Ring& ring);
+std::optional<Ring> decode_ring(ByteView bytes);
+
+/// What a round looks at: the HEADs that it knows, or also what else has appeared.
+enum class Look { heads, names };
+
 /// Owned by the pull task.
 class Puller {
 public:
@@ -112,8 +127,11 @@ public:
            std::map<WriterId, Retired> retired = {});
     /// One round over all writers but the own: reads every HEAD by a fresh open, and pulls what is
     /// new for those that moved. A writer that fails does not stop the others. Returns the state of
-    /// all. Code::unavailable when the share itself is away.
-    Result<std::map<WriterId, RemoteLog>> round();
+    /// all. Code::unavailable when the share itself is away. A look at heads alone may miss, for
+    /// `relist`, a log or an incarnation that is new.
+    Result<std::map<WriterId, RemoteLog>> round(Look look = Look::names);
+    /// Which look shows what a ring tells of; nothing: it was seen before.
+    std::optional<Look> news(const Ring& ring) const;
     void set_retired(std::map<WriterId, Retired> retired);
     /// Nothing behind a cut is pulled; mirrors that hold some of it go on from the cut.
     void set_forks(eventlog::ForkBook forks);
@@ -127,15 +145,5 @@ private:
     struct State;
     std::shared_ptr<State> state_;
 };
-
-/// The doorbell's payload: "look now". At most 128 bytes; a hostile one decodes to nothing.
-struct Ring {
-    share::ClusterId cluster{};
-    WriterId writer;
-    SegmentNo segment;
-    Offset end;
-};
-Bytes encode(const Ring& ring);
-std::optional<Ring> decode_ring(ByteView bytes);
 
 }  // namespace reeve::mirror

@@ -45,7 +45,9 @@ struct Puller::State {
     State(env::Env environment, share::LogShare& log_share, MirrorOptions with)
         : env(environment), share(log_share), options(std::move(with)) {}
 
+    Result<std::map<WriterId, RemoteLog>> round(Look look);
     Status find_writers();
+    Result<std::optional<eventlog::HeadSlot>> head_of(const WriterId& writer, const Remote& remote);
     Status find_known(const std::vector<WriterId>& shared, std::set<WriterId>& found);
     Remote& remote(const WriterId& writer);
     void visit(const WriterId& writer, Remote& remote);
@@ -66,6 +68,8 @@ struct Puller::State {
     share::LogShare& share;
     MirrorOptions options;
     bool local_known = false;
+    Look look = Look::names;  // of this round
+    MonoTime next_listing{INT64_MIN};
     MonoTime next_scrub;
     WriterId scrubbed;  // whose mirror was read last
     std::map<WriterId, Remote> remotes;
@@ -134,6 +138,20 @@ Status Puller::State::find_writers() {
     return ok();
 }
 
+/// The greatest slot. The HEAD file of the incarnation that was seen last is all that changes, as
+/// a rule; where it is not as new as what was seen, all are looked at.
+Result<std::optional<eventlog::HeadSlot>> Puller::State::head_of(const WriterId& writer,
+                                                                 const Remote& one) {
+    const auto& known = one.log.head;
+    if (look == Look::heads && known) {
+        auto slot = share.own_head(writer, known->incarnation);
+        if (slot && *slot && order_of(**slot) >= order_of(*known)) {
+            return slot;
+        }
+    }
+    return share.head(writer, known ? known->certificate.serial : 0);
+}
+
 Status Puller::State::read(const WriterId& writer, Remote& one) {
     if (!one.mirror.loaded()) {
         const auto removed = retired.find(writer);
@@ -148,8 +166,7 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
         one.log.head = one.mirror.stored_slot();
         one.log.head_changed = env.clock.mono_now();
     }
-    TRY_ASSIGN(const auto slot,
-               share.head(writer, one.log.head ? one.log.head->certificate.serial : 0));
+    TRY_ASSIGN(const auto slot, head_of(writer, one));
     one.log.head_read = env.clock.mono_now();
     one.log.share_behind = one.log.head && (!slot || newer(*one.log.head, slot));
     if (!one.log.share_behind) {
@@ -370,15 +387,32 @@ Puller::Puller(env::Env env, share::LogShare& share, MirrorOptions options,
     state_->retired = std::move(retired);
 }
 
-Result<std::map<WriterId, RemoteLog>> Puller::round() {
-    TRY(state_->find_writers());
+Result<std::map<WriterId, RemoteLog>> Puller::State::round(Look wanted) {
+    const auto now = env.clock.mono_now();
+    look = now >= next_listing ? Look::names : wanted;
+    if (look == Look::names) {
+        TRY(find_writers());
+        next_listing = now + options.relist;
+    }
     std::map<WriterId, RemoteLog> out;
-    for (auto& [writer, one] : state_->remotes) {
-        state_->visit(writer, one);
+    for (auto& [writer, one] : remotes) {
+        visit(writer, one);
         out.emplace(writer, one.log);
     }
-    state_->scrub_one();
+    scrub_one();
     return out;
+}
+
+Result<std::map<WriterId, RemoteLog>> Puller::round(Look look) { return state_->round(look); }
+
+std::optional<Look> Puller::news(const Ring& ring) const {
+    const auto found = state_->remotes.find(ring.writer);
+    const auto known = found == state_->remotes.end() ? std::nullopt : found->second.log.head;
+    if (!known || ring.segment > known->segment) {
+        return Look::names;  // of another incarnation, perhaps
+    }
+    const bool seen = ring.segment < known->segment || ring.end <= known->durable_end;
+    return seen ? std::nullopt : std::optional(Look::heads);
 }
 
 void Puller::set_retired(std::map<WriterId, Retired> retired) {

@@ -28,6 +28,8 @@ constexpr milliseconds compare_retry{1'000};
 
 using Doubt = OwnShare::Doubt;
 
+constexpr std::size_t window_bytes = 64 * 1024;
+
 std::string where(const eventlog::HeadSlot& slot) {
     return slot.host.empty() ? "an unnamed machine" : valid_utf8(slot.host);
 }
@@ -59,6 +61,7 @@ struct Pusher::State {
     Status claim();
     Status expect_in_history(const eventlog::HeadSlot& slot);
     Status compare_batch(const eventlog::Batch& batch);
+    Result<Bytes> shared(const std::string& name, Offset at, std::size_t bytes);
     void scrub_step();
     void compare_step();
     Result<bool> mend_own(const eventlog::LogPosition& accepted);
@@ -85,6 +88,11 @@ struct Pusher::State {
     std::optional<LogScrub> mending;  // of the own log, which was found damaged
     std::optional<LogScrub> scrub;
     MonoTime next_scrub;
+    struct {
+        std::string name;
+        Offset at;
+        Bytes bytes;
+    } window;  // of the own log on the share, while it is compared
     std::vector<Notice> notices;
     OwnShare own;
 };
@@ -315,9 +323,23 @@ Pusher::State::Pushed Pusher::State::push_on(const eventlog::LogPosition& accept
     return whole ? push(accepted, hlc, heartbeat) : Pushed(std::nullopt);
 }
 
+/// Of the own log on the share, in pieces of more than a batch.
+Result<Bytes> Pusher::State::shared(const std::string& name, Offset at, std::size_t bytes) {
+    const bool have =
+        window.name == name && at >= window.at && at.v + bytes <= window.at.v + window.bytes.size();
+    if (!have) {
+        window = {};
+        TRY_ASSIGN(auto piece, share.get(options.self, name, at, std::max(bytes, window_bytes)));
+        window = {name, at, std::move(piece)};
+    }
+    const auto rest = ByteView(window.bytes).subspan(at.v - window.at.v);
+    const auto found = rest.first(std::min(bytes, rest.size()));
+    return Bytes(found.begin(), found.end());
+}
+
 Status Pusher::State::compare_batch(const eventlog::Batch& batch) {
     const auto name = file_name(segment_of(batch.position_after));
-    const auto theirs = share.get(options.self, name, batch.at, batch.raw.size());
+    const auto theirs = shared(name, batch.at, batch.raw.size());
     if (!theirs && theirs.error().code != Code::not_found && theirs.error().code != Code::corrupt) {
         return theirs.error();
     }
@@ -394,6 +416,7 @@ void Pusher::State::scrub_step() {
     }
     scrub->set_live(segment_of(limit));
     const auto done = scrub->step(limit, options.scrub_bytes, notices);
+    window = {};  // what is compared next is read then
     if (!done && done.error().code == Code::corrupt) {
         env.telemetry.log(env::Level::error, "mirror", done.error().message);
     }

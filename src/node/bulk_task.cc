@@ -16,7 +16,6 @@
 namespace reeve::node {
 namespace {
 
-constexpr milliseconds inbox_interval{500};
 constexpr milliseconds follow_interval{2'000};
 constexpr milliseconds ship_again_interval{5'000};
 constexpr milliseconds sweep_interval{60'000};
@@ -83,9 +82,9 @@ private:
             }
         }
         if (now >= next_inbox_) {
-            next_inbox_ = now + inbox_interval;
+            next_inbox_ = now + context_.config.timing.poll();
             archive();
-            if (context_.share.identity().check()) {
+            if ((duties_ || !settled_once_) && context_.share.identity().check()) {
                 hand_over_taken();
                 if (duties_) {
                     take_dropped();

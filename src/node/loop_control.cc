@@ -28,7 +28,7 @@ void Loop::serve(const env::ControlRequest& request, int rounds_left) {
     const auto now = answer(request);
     if (missed_job_ && rounds_left > 0 && share_ok() && deferred_.size() < deferred_limit) {
         deferred_.push_back({request, rounds_left, now_ + deferred_patience});
-        static_cast<void>(links_.pull.push(LookNow{}).has_value());
+        static_cast<void>(links_.pull.push(LookNow{{}}).has_value());
         return;
     }
     if (!now.empty()) {

@@ -117,8 +117,10 @@ struct StopTask {};
 using PushMessage = std::variant<PushUpTo, IsHeadOurs, CompareShared, StopTask>;
 
 // ---- to pull ----
-struct LookNow {};  // the doorbell rang, or somebody wants news
-struct ReadAll {    // a round for the barrier, answered to claims
+struct LookNow {  // the doorbell rang, or somebody wants news
+    std::optional<mirror::Ring> ring;
+};
+struct ReadAll {  // a round for the barrier, answered to claims
     std::uint64_t barrier = 0;
 };
 struct MendMirror {  // its copy here does not verify

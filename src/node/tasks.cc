@@ -8,8 +8,6 @@
 namespace reeve::node {
 namespace {
 
-constexpr milliseconds poll_busy{250};  // between pull rounds while work moves
-constexpr milliseconds poll_idle{500};  // the coordinator's HEAD is looked at this often
 constexpr milliseconds share_retry{1000};
 constexpr milliseconds insist_patience{30'000};
 constexpr milliseconds insist_again{20};
@@ -26,6 +24,7 @@ mirror::MirrorOptions mirror_options(const TaskContext& context) {
     out.incarnation = context.incarnation;
     out.nonce = context.nonce;
     out.serial_before = context.serial_before;
+    out.relist = config.timing.relist();
     out.orphan = config.timing.orphan(config.timing.worker_heartbeat);
     out.fork_root = config.fork_root();
     out.forks = known_forks(context.env, config);
@@ -154,31 +153,63 @@ void push_task(TaskContext context, env::Doorbell* doorbell) {
     }
 }
 
+namespace {
+
+/// What the mail of a pull task asks for.
+struct PullWish {
+    bool stop = false;
+    std::optional<mirror::Look> look;  // now; nothing: when it is time
+    std::optional<std::uint64_t> barrier;
+
+    void want(std::optional<mirror::Look> what) {
+        look = look == mirror::Look::names || !what ? look : what;
+    }
+};
+
+void sort(std::vector<PullMessage> mail, mirror::Puller& puller, PullWish& wish) {
+    for (auto& message : mail) {
+        if (const auto* news = std::get_if<LookNow>(&message)) {
+            wish.want(news->ring ? puller.news(*news->ring) : mirror::Look::names);
+            continue;
+        }
+        wish.want(mirror::Look::names);
+        wish.stop = wish.stop || std::holds_alternative<StopTask>(message);
+        if (const auto* question = std::get_if<ReadAll>(&message)) {
+            wish.barrier = question->barrier;
+        } else if (const auto* damaged = std::get_if<MendMirror>(&message)) {
+            puller.doubt(damaged->writer);
+        } else if (auto* removed = std::get_if<SetRetired>(&message)) {
+            puller.set_retired(std::move(removed->retired));
+        } else if (auto* known = std::get_if<SetForks>(&message)) {
+            puller.set_forks(std::move(known->forks));
+        }
+    }
+}
+
+/// Until it is time for a round, or the mail asks for one: a heartbeat that rings does not.
+PullWish wait_for_round(TaskContext& context, mirror::Puller& puller, MonoTime due) {
+    PullWish wish;
+    do {
+        sort(context.mail.pull.take_all(due), puller, wish);
+    } while (!wish.stop && !wish.look && context.env.clock.mono_now() < due);
+    return wish;
+}
+
+}  // namespace
+
 void pull_task(TaskContext context) {
     mirror::Puller puller(context.env, context.share.log(), mirror_options(context),
                           read_retired(context.env.files, context.config.retired_file()));
-    milliseconds pause = poll_busy;
+    MonoTime due = context.env.clock.mono_now();
     for (;;) {
-        std::optional<std::uint64_t> barrier;
-        for (auto& message : context.mail.pull.take_all(context.env.clock.mono_now() + pause)) {
-            if (std::holds_alternative<StopTask>(message)) {
-                return;
-            }
-            if (const auto* question = std::get_if<ReadAll>(&message)) {
-                barrier = question->barrier;
-            }
-            if (const auto* damaged = std::get_if<MendMirror>(&message)) {
-                puller.doubt(damaged->writer);
-            }
-            if (auto* removed = std::get_if<SetRetired>(&message)) {
-                puller.set_retired(std::move(removed->retired));
-            }
-            if (auto* known = std::get_if<SetForks>(&message)) {
-                puller.set_forks(std::move(known->forks));
-            }
+        const auto wish = wait_for_round(context, puller, due);
+        if (wish.stop) {
+            return;
         }
+        const auto& barrier = wish.barrier;
         auto identity = context.share.identity().check();
-        auto round = identity ? puller.round() : Result<RemoteLogs>(std::move(identity).error());
+        auto round = identity ? puller.round(wish.look.value_or(mirror::Look::heads))
+                              : Result<RemoteLogs>(std::move(identity).error());
         auto notices = puller.take_notices();
         if (!notices.empty()) {
             insist(context, Noticed{std::move(notices)});
@@ -188,7 +219,7 @@ void pull_task(TaskContext context) {
         }
         if (!round) {
             tell_loop(context, ShareAway{"pull", round.error().message});
-            pause = share_retry;
+            due = context.env.clock.mono_now() + share_retry;
             if (barrier) {
                 static_cast<void>(context.mail.claims
                                       .push(BarrierLogs{*barrier, false, round.error().message, {}})
@@ -196,7 +227,7 @@ void pull_task(TaskContext context) {
             }
             continue;
         }
-        pause = poll_idle;
+        due = context.env.clock.mono_now() + context.config.timing.poll();
         if (barrier) {
             BarrierLogs answer{*barrier, true, "", *round};
             for (const auto& [writer, log] : *round) {
@@ -257,7 +288,7 @@ void doorbell_task(TaskContext context, env::Doorbell& doorbell, const std::atom
         const auto ring = message ? mirror::decode_ring(*message) : std::nullopt;
         if (ring && ring->cluster == context.config.trust.cluster() &&
             ring->writer != context.config.writer) {
-            static_cast<void>(context.mail.pull.push(LookNow{}).has_value());
+            static_cast<void>(context.mail.pull.push(LookNow{*ring}).has_value());
         }
     }
 }

@@ -58,6 +58,11 @@ public:
     /// a certificate that is known, older files are read only as long as none is as new.
     virtual Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer,
                                                            std::uint64_t known_serial = 0) = 0;
+    /// The valid slot in the HEAD file that the writer itself keeps for an incarnation, one that
+    /// head() has found before; nullopt when none is there. For who looks often: lists nothing, so
+    /// it sees no other incarnation.
+    virtual Result<std::optional<eventlog::HeadSlot>> own_head(const WriterId& writer,
+                                                               Incarnation incarnation) = 0;
     /// Writers that have a directory, sorted; names that are no writer names are skipped.
     virtual Result<std::vector<WriterId>> writers() = 0;
     /// Names of the writer's segment files, sorted, by listing: a path asked for before it exists

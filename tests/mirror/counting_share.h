@@ -47,6 +47,10 @@ public:
                                                    std::uint64_t known_serial) override {
         return real_.head(writer, known_serial);
     }
+    Result<std::optional<eventlog::HeadSlot>> own_head(const WriterId& writer,
+                                                       Incarnation incarnation) override {
+        return real_.own_head(writer, incarnation);
+    }
     Result<std::vector<WriterId>> writers() override { return real_.writers(); }
     Result<std::vector<std::string>> segments(const WriterId& writer) override {
         return real_.segments(writer);

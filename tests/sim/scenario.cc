@@ -145,6 +145,12 @@ Plan Plan::of(std::uint64_t seed) {
     out.incoming_percent = pick(40);
     out.bell_loss_permille = static_cast<std::uint32_t>(pick(500));
     out.exec_stall_permille = static_cast<std::uint32_t>(pick(200));
+    const auto pace = 1 << random.below(4);
+    for (auto* each :
+         {&out.cluster.timing.worker_heartbeat, &out.cluster.timing.coordinator_heartbeat,
+          &out.cluster.timing.duty_stagger, &out.cluster.timing.offer_interval}) {
+        *each *= pace;
+    }
     out.cluster.slots = static_cast<std::uint32_t>(random.between(1, 3));
     const auto rarely = [&](std::int64_t most) { return random.below(3) == 0 ? pick(most) : 0; };
     out.pauses = rarely(60);
@@ -215,6 +221,12 @@ const std::vector<std::string>& Plan::classes() {
     return names;
 }
 
+void Plan::last(std::int64_t seconds) {
+    total_s = seconds;
+    trouble_s = std::max(trouble_s, seconds / 2);
+    jobs = std::max(jobs, static_cast<int>(seconds / 120));
+}
+
 void Plan::without(const std::string& what) { switches().at(what)(*this); }
 
 std::string Plan::text() const {
@@ -227,6 +239,7 @@ std::string Plan::text() const {
     out += "; jobs " + std::to_string(jobs);
     add("trouble s", trouble_s);
     add("slots", cluster.slots);
+    add("heartbeat ms", cluster.timing.worker_heartbeat.count());
     add("kills an hour", kills);
     add("crashes", crashes);
     add("stops", stops);

@@ -44,6 +44,8 @@ struct Plan {
     ExecMistake mistake = ExecMistake::none;  // never by the seed
 
     static Plan of(std::uint64_t seed);
+    /// Things go wrong for half of so long, and it does not end before.
+    void last(std::int64_t seconds);
     /// Names that `without` knows.
     static const std::vector<std::string>& classes();
     /// Leaves a class out.

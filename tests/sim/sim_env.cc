@@ -8,18 +8,19 @@ namespace {
 constexpr std::size_t telemetry_lines = 200;
 constexpr std::int64_t boot_mono_ns = 1'000'000'000;  // so that a monotonic time is never 0
 constexpr std::int64_t instant_ns = 2'000;
+constexpr std::uint64_t glances_a_turn = 8;
 
 Error gone() { return Error{Code::cancelled, "this process has been killed"}; }
 
 }  // namespace
 
 WallTime SimClock::wall_now() {
-    process_.enter(Duration(process_.world().random().between(0, instant_ns)), "wall_now");
+    process_.glance("wall_now");
     return process_.node().wall.at(process_.world().true_time(), process_.scheduler().now());
 }
 
 MonoTime SimClock::mono_now() {
-    process_.enter(Duration(process_.world().random().between(0, instant_ns)), "mono_now");
+    process_.glance("mono_now");
     return process_.to_mono(process_.scheduler().now());
 }
 
@@ -38,8 +39,7 @@ public:
 
     bool wait_until(MonoTime deadline) override {
         auto& scheduler = process_.scheduler();
-        if (!process_.enter(Duration(process_.world().random().between(0, instant_ns)),
-                            "wait_until")) {
+        if (!process_.glance("wait_until")) {
             return false;
         }
         if (!notified_) {
@@ -140,6 +140,11 @@ bool Process::enter(Duration cost, std::string_view what) {
         return false;
     }
     return true;
+}
+
+bool Process::glance(std::string_view what) {
+    return world_.random().below(glances_a_turn) != 0 ||
+           enter(Duration(world_.random().between(0, instant_ns)), what);
 }
 
 void Process::stand_still(std::string_view what) {

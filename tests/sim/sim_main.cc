@@ -33,6 +33,9 @@ Plan plan_of(std::uint64_t seed, const Options& options) {
     for (const auto& what : options.without) {
         plan.without(what);
     }
+    if (options.minutes > 0) {
+        plan.last(options.minutes * 60);
+    }
     plan.jobs = options.jobs >= 0 ? options.jobs : plan.jobs;
     plan.trouble_s = options.trouble_s >= 0 ? options.trouble_s : plan.trouble_s;
     return plan;
@@ -121,7 +124,6 @@ RunSummary run_one(std::uint64_t seed, const Options& options) {
     RunOptions how;
     how.echo = options.story;
     auto plan = plan_of(seed, options);
-    plan.total_s = options.minutes * 60;
     const auto result = run_cluster(plan, how);
     const auto cpu = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
     const bool failed = !result.violations.empty();

@@ -231,6 +231,12 @@ Result<std::optional<eventlog::HeadSlot>> DirLog::read_slot(const WriterId& writ
     return its_own ? *slot : std::nullopt;
 }
 
+Result<std::optional<eventlog::HeadSlot>> DirLog::own_head(const WriterId& writer,
+                                                           Incarnation incarnation) {
+    TRY(expect_writer(writer));
+    return read_slot(writer, ten_digits(incarnation.v) + std::string(head_suffix), incarnation);
+}
+
 // A key that was replaced may go on to sign slots with greater numbers: they must not hide others.
 Result<std::optional<eventlog::HeadSlot>> DirLog::head(const WriterId& writer,
                                                        std::uint64_t known_serial) {

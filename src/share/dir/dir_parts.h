@@ -45,6 +45,8 @@ public:
     Result<WallTime> declared_at(const WriterId& writer, Incarnation incarnation) override;
     Result<std::optional<eventlog::HeadSlot>> head(const WriterId& writer,
                                                    std::uint64_t known_serial) override;
+    Result<std::optional<eventlog::HeadSlot>> own_head(const WriterId& writer,
+                                                       Incarnation incarnation) override;
     Result<std::vector<WriterId>> writers() override;
     Result<std::vector<std::string>> segments(const WriterId& writer) override;
     Result<std::vector<std::string>> plain_segments(const WriterId& writer) override;

@@ -12,20 +12,14 @@ constexpr std::string_view identity_schema = "reeve.cluster/v1";
 
 }  // namespace
 
-Result<ClusterFile> read_cluster_file(env::FileSystem& files, const std::string& root) {
-    const auto path = root + "/" + std::string(identity_file);
-    auto bytes = files.read_file(path, max_identity_bytes);
-    if (!bytes) {
-        const auto code = bytes.error().code;
-        if (code == Code::full || code == Code::invalid) {
-            return Error{Code::corrupt,
-                         path + " is not an identity file: " + bytes.error().message};
-        }
-        return Error{Code::unavailable,
-                     "no cluster directory at " + root +
-                         " (mount missing, NAS away?): " + bytes.error().message};
-    }
-    const auto text = as_text(*bytes);
+namespace {
+
+std::string identity_path(const std::string& root) {
+    return root + "/" + std::string(identity_file);
+}
+
+Result<ClusterFile> parse_cluster(const std::string& path, ByteView bytes) {
+    const auto text = as_text(bytes);
     const auto json = nlohmann::json::parse(text, nullptr, false);
     const auto field = [&](const char* name) -> std::string {
         const auto it = json.is_object() ? json.find(name) : json.end();
@@ -49,6 +43,27 @@ Result<ClusterFile> read_cluster_file(env::FileSystem& files, const std::string&
     return out;
 }
 
+}  // namespace
+
+Result<Bytes> read_cluster_bytes(env::FileSystem& files, const std::string& root) {
+    const auto path = identity_path(root);
+    auto bytes = files.read_file(path, max_identity_bytes);
+    if (bytes) {
+        return bytes;
+    }
+    const auto code = bytes.error().code;
+    if (code == Code::full || code == Code::invalid) {
+        return Error{Code::corrupt, path + " is not an identity file: " + bytes.error().message};
+    }
+    return Error{Code::unavailable, "no cluster directory at " + root +
+                                        " (mount missing, NAS away?): " + bytes.error().message};
+}
+
+Result<ClusterFile> read_cluster_file(env::FileSystem& files, const std::string& root) {
+    TRY_ASSIGN(const auto bytes, read_cluster_bytes(files, root));
+    return parse_cluster(identity_path(root), bytes);
+}
+
 Result<ClusterId> read_identity(env::FileSystem& files, const std::string& root) {
     TRY_ASSIGN(const auto file, read_cluster_file(files, root));
     return file.id;
@@ -62,15 +77,29 @@ DirTree::DirTree(env::FileSystem& files, std::string root, eventlog::Trust trust
       entropy_(entropy),
       clock_(clock) {}
 
-Status DirTree::check() {
-    const auto found = read_identity(files_, root_);
-    Status result = ok();
-    if (!found) {
-        result = found.error();
-    } else if (*found != trust_.cluster()) {
-        result = Error{Code::conflict, root_ + " belongs to cluster " + to_hex(*found) +
-                                           ", ours is " + to_hex(trust_.cluster())};
+/// Whether the identity file, as it was read, is ours. Most looks find what the last one found.
+Status DirTree::judge(const Result<Bytes>& bytes) {
+    if (!bytes) {
+        return bytes.error();
     }
+    {
+        const std::lock_guard lock(mutex_);
+        if (!good_bytes_.empty() && *bytes == good_bytes_) {
+            return ok();
+        }
+    }
+    TRY_ASSIGN(const auto found, parse_cluster(identity_path(root_), *bytes));
+    if (found.id != trust_.cluster()) {
+        return Error{Code::conflict, root_ + " belongs to cluster " + to_hex(found.id) +
+                                         ", ours is " + to_hex(trust_.cluster())};
+    }
+    const std::lock_guard lock(mutex_);
+    good_bytes_ = *bytes;
+    return ok();
+}
+
+Status DirTree::check() {
+    auto result = judge(read_cluster_bytes(files_, root_));
     const auto until = result ? clock_.mono_now() + guard_every : MonoTime{INT64_MIN};
     const std::lock_guard lock(mutex_);
     good_until_ = until;

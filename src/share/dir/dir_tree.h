@@ -34,6 +34,8 @@ struct ClusterFile {
 };
 /// Of `root`. Code::unavailable: none. Code::corrupt: not readable as one.
 Result<ClusterFile> read_cluster_file(env::FileSystem& files, const std::string& root);
+/// Its bytes. Code::unavailable: none.
+Result<Bytes> read_cluster_bytes(env::FileSystem& files, const std::string& root);
 Result<ClusterId> read_identity(env::FileSystem& files, const std::string& root);
 
 class DirTree {
@@ -82,6 +84,7 @@ public:
     std::string random_hex(std::size_t n);
 
 private:
+    Status judge(const Result<Bytes>& bytes);
     Status each_part(std::string_view below, bool make);
     void forget_dirs();
 
@@ -92,6 +95,7 @@ private:
     env::Clock& clock_;
     std::mutex mutex_;
     MonoTime good_until_{INT64_MIN};    // guarded by mutex_
+    Bytes good_bytes_;                  // the identity file, when it was ours; guarded by mutex_
     std::set<std::string> known_dirs_;  // guarded by mutex_
 };
 
