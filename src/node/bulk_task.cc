@@ -74,6 +74,7 @@ private:
             next_sweep_ = now + sweep_interval;
             sweep_run_directory();
             tell_spooled();
+            settled_once_ = false;  // a share may have carried out late what it was asked to take
         }
         if (now >= next_follow_) {
             next_follow_ = now + follow_interval;

@@ -384,7 +384,7 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
         if (more) {
             held += batch->events.size();
             held_bytes += batch->raw.size();
-            look_for_complaints(*batch);
+            look_at(*batch);
             writer_->observe(batch->events.empty() ? Hlc(0) : batch->events.back().hlc);
             batches.push_back(std::move(*batch));
         }
@@ -405,10 +405,14 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
     return ok();
 }
 
-// Others read the shared copy of this log: what does not verify there, its owner shares again.
-void Loop::look_for_complaints(const eventlog::Batch& batch) {
+// What others say of the share. They read the shared copy of this log: what does not verify there,
+// its owner shares again.
+void Loop::look_at(const eventlog::Batch& batch) {
     for (const auto& event : batch.events) {
         const auto* seen = std::get_if<events::Observation>(&event.payload);
+        if (seen != nullptr && seen->kind == mirror::rolled_back) {
+            remember_rollback();  // a node that had written nothing since sees nothing missing
+        }
         if (seen == nullptr || seen->kind != "log.corrupt" || seen->subject != config_.writer.v ||
             !seen->detail.starts_with("log/") || now_ < next_compare_) {
             continue;

@@ -105,7 +105,7 @@ private:
     void on_notices(const Noticed& noticed);
     bool first_time(const std::string& problem);
     void remember_replaced(const std::string& reason);
-    void look_for_complaints(const eventlog::Batch& batch);
+    void look_at(const eventlog::Batch& batch);
 
     // --- what operators have signed (loop_operators.cc)
     void heed_operators(const projection::Snapshot& view);

@@ -325,6 +325,29 @@ Status PosixFileSystem::remove_dir(const std::string& path) {
     return call(::rmdir(path.c_str()), "remove directory", path);
 }
 
+namespace {
+
+/// `links`: a link to a directory will do.
+Status make_one_dir(const std::string& path, bool links) {
+    const int result = ::mkdir(path.c_str(), directory_mode);
+    const int err = errno;
+    struct stat st {};
+    // Looks whatever mkdir said: a read-only parent hides EEXIST, a lost reply invents it.
+    const int seen = links ? ::stat(path.c_str(), &st) : ::lstat(path.c_str(), &st);
+    if (result == 0 || (seen == 0 && S_ISDIR(st.st_mode))) {
+        return ok();
+    }
+    if (err != EEXIST) {
+        return os_error(err, "make directory", path);
+    }
+    return Error{Code::conflict,
+                 fmt::format("make directory {}: something else has that name", path)};
+}
+
+}  // namespace
+
+Status PosixFileSystem::make_dir(const std::string& path) { return make_one_dir(path, false); }
+
 Status PosixFileSystem::make_dirs(const std::string& path) {
     if (path.empty()) {
         return Error{Code::invalid, "make directory: the path is empty"};
@@ -333,19 +356,7 @@ Status PosixFileSystem::make_dirs(const std::string& path) {
         end = path.find('/', end + 1);
         const bool last =
             end == std::string::npos || path.find_first_not_of('/', end) == std::string::npos;
-        const auto part = path.substr(0, end);
-        const int result = ::mkdir(part.c_str(), directory_mode);
-        const int err = errno;
-        struct stat st {};
-        // Looks whatever mkdir said: a read-only parent hides EEXIST, a lost reply invents it.
-        const int seen = last ? ::lstat(part.c_str(), &st) : ::stat(part.c_str(), &st);
-        if (result != 0 && (seen != 0 || !S_ISDIR(st.st_mode))) {
-            if (err != EEXIST) {
-                return os_error(err, "make directory", part);
-            }
-            return Error{Code::conflict,
-                         fmt::format("make directory {}: something else has that name", part)};
-        }
+        TRY(make_one_dir(path.substr(0, end), !last));
         if (last) {
             break;
         }

@@ -59,6 +59,7 @@ public:
         step();
         return files_.remove(path);
     }
+    Status make_dir(const std::string& path) override { return files_.make_dir(path); }
     Status make_dirs(const std::string& path) override { return files_.make_dirs(path); }
     Status remove_dir(const std::string& path) override { return files_.remove_dir(path); }
     Status sync_dir(const std::string& path) override {

@@ -49,6 +49,7 @@ public:
         return real_.rename(from, to);
     }
     Status remove(const std::string& name) override { return real_.remove(name); }
+    Status make_dir(const std::string& name) override { return real_.make_dir(name); }
     Status make_dirs(const std::string& name) override { return real_.make_dirs(name); }
     Status remove_dir(const std::string& name) override { return real_.remove_dir(name); }
     Status sync_dir(const std::string& name) override { return real_.sync_dir(name); }

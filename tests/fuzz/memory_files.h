@@ -55,6 +55,7 @@ public:
     Status link(const std::string&, const std::string&) override { return refused(); }
     Status rename(const std::string&, const std::string&) override { return refused(); }
     Status remove(const std::string&) override { return refused(); }
+    Status make_dir(const std::string&) override { return refused(); }
     Status make_dirs(const std::string&) override { return refused(); }
     Status remove_dir(const std::string&) override { return refused(); }
     Status sync_dir(const std::string&) override { return refused(); }

@@ -93,6 +93,7 @@ public:
         return rename_lies && result ? Status(Error{Code::not_found, "lost reply"}) : result;
     }
     Status remove(const std::string& path) override { return real_.remove(path); }
+    Status make_dir(const std::string& path) override { return real_.make_dir(path); }
     Status make_dirs(const std::string& path) override { return real_.make_dirs(path); }
     Status remove_dir(const std::string& path) override { return real_.remove_dir(path); }
     Status sync_dir(const std::string& path) override { return real_.sync_dir(path); }

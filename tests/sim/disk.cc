@@ -359,16 +359,22 @@ Status Disk::remove(const std::string& path) {
     return ok();
 }
 
+Status Disk::make_dir(const std::string& path) {
+    TRY_ASSIGN(const auto place, find(path));
+    if (place.target == 0) {
+        apply({{place.dir, place.name, make(env::FileKind::directory, WallTime{})}});
+        return ok();
+    }
+    return state_.inodes.at(place.target).kind == env::FileKind::directory
+               ? ok()
+               : Status(Error{Code::conflict, path + ": exists and is no directory"});
+}
+
 Status Disk::make_dirs(const std::string& path) {
     std::string below;
     for (const auto& part : parts_of(path)) {
         below += "/" + part;
-        TRY_ASSIGN(const auto place, find(below));
-        if (place.target == 0) {
-            apply({{place.dir, place.name, make(env::FileKind::directory, WallTime{})}});
-        } else if (state_.inodes.at(place.target).kind != env::FileKind::directory) {
-            return Error{Code::conflict, below + ": exists and is no directory"};
-        }
+        TRY(make_dir(below));
     }
     return ok();
 }

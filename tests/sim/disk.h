@@ -48,6 +48,8 @@ public:
     Status link(const std::string& from, const std::string& to);
     Status rename(const std::string& from, const std::string& to);
     Status remove(const std::string& path);
+    /// Code::not_found when the parent is absent.
+    Status make_dir(const std::string& path);
     Status make_dirs(const std::string& path);
     Status remove_dir(const std::string& path);
     Status sync_dir(const std::string& path);

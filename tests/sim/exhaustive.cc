@@ -272,6 +272,14 @@ Status TinyFiles::remove(const std::string& path) {
                   [&disk = disk_, path] { return disk.remove(path); });
 }
 
+Status TinyFiles::make_dir(const std::string& path) {
+    if (disk_.info(path)) {
+        return ok();
+    }
+    return choose("make_dir " + path, {Way::fails}) == Way::plain ? disk_.make_dir(path)
+                                                                  : Status(io(path));
+}
+
 Status TinyFiles::make_dirs(const std::string& path) {
     if (disk_.info(path)) {
         return ok();

@@ -88,6 +88,7 @@ public:
     Status link(const std::string& from, const std::string& to) override;
     Status rename(const std::string& from, const std::string& to) override;
     Status remove(const std::string& path) override;
+    Status make_dir(const std::string& path) override;
     Status make_dirs(const std::string& path) override;
     Status remove_dir(const std::string& path) override;
     Status sync_dir(const std::string& path) override;

@@ -340,6 +340,12 @@ Status SimFileSystem::remove(const std::string& path) {
                        [at] { return at.disk->remove(at.path); });
 }
 
+Status SimFileSystem::make_dir(const std::string& path) {
+    TRY_ASSIGN(const auto at, where(path));
+    return change_name("make_dir " + path, at, !at.disk->info(at.path), std::nullopt,
+                       [at] { return at.disk->make_dir(at.path); });
+}
+
 Status SimFileSystem::make_dirs(const std::string& path) {
     TRY_ASSIGN(const auto at, where(path));
     return change_name("make_dirs " + path, at, !at.disk->info(at.path), std::nullopt,

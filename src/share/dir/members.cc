@@ -111,7 +111,7 @@ Result<JoinRequest> parse_request(std::string_view text) {
 
 Status put_request(env::FileSystem& files, const std::string& root, const JoinRequest& request,
                    const PrivateKey& key) {
-    TRY(files.make_dirs(members_dir(root)));
+    TRY(files.make_dir(members_dir(root)));
     return files.replace_file(request_path(root, request.node),
                               as_bytes(request_text(request, key)), true);
 }
@@ -140,7 +140,7 @@ Status remove_request(env::FileSystem& files, const std::string& root, const Nod
 
 Status put_certificate(env::FileSystem& files, const std::string& root,
                        const eventlog::Certificate& certificate) {
-    TRY(files.make_dirs(members_dir(root)));
+    TRY(files.make_dir(members_dir(root)));
     const auto path = members_dir(root) + "/" + certificate.node.v + "." +
                       std::to_string(certificate.serial) + ".json";
     TRY(files.replace_file(path, as_bytes(eventlog::certificate_text(certificate)), true));
