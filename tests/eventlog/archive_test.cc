@@ -230,12 +230,6 @@ TEST_F(Archive, AReaderWithACutInsideItStopsAtTheCut) {  // I5, I6
         ASSERT_TRUE(std::equal(read_so_far->begin(), read_so_far->end(), whole.begin()));
         before.emplace_back(cuts, *read_so_far);
     }
-    Cuts decided;  // behind the first segment the third incarnation goes on
-    decided.cut(Incarnation(2), Seq(61));
-    decided.go_on({Incarnation(3), ends_[0]});
-    const auto goes_on = read(decided);
-    ASSERT_TRUE(goes_on) << goes_on.error().message;
-    before.emplace_back(decided, *goes_on);
     for (const std::uint64_t n : {1U, 2U}) {
         make(files_, n);
         for (const auto& [cuts, expected] : before) {

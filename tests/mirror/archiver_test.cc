@@ -316,9 +316,9 @@ TEST_F(Age, OverArchivesAnOpenCutIsWhatItIsOverSegments) {  // I5, I6
         return std::pair(view->digest(), projection::cut_name(view->cut()));
     };
     const auto mirrored = [&](const std::string& disk) {
-        auto with = options(disk, WriterId("orin.worker"), 1);
-        with.forks = book;
-        mirror::Puller puller(env(), share_->log(), with);
+        mirror::Puller puller(env(), share_->log(), options(disk, WriterId("orin.worker"), 1));
+        EXPECT_TRUE(puller.round()->at(owner).caught_up);
+        puller.set_forks(book);
         const auto round = puller.round();
         EXPECT_TRUE(round) << round.error().message;
         return round->at(owner).mirrored;
