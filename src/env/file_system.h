@@ -77,8 +77,8 @@ public:
     virtual Status rename(const std::string& from, const std::string& to) = 0;
     /// Removes one file; Code::not_found when absent.
     virtual Status remove(const std::string& path) = 0;
-    /// One directory; one that exists is fine. Code::not_found when its parent does not: for a place
-    /// that may have lost its file system since it was looked at.
+    /// One directory; one that exists is fine. Code::not_found when its parent does not: for a
+    /// place that may have lost its file system since it was looked at.
     virtual Status make_dir(const std::string& path) = 0;
     /// All missing parents too; existing directories are fine.
     virtual Status make_dirs(const std::string& path) = 0;
