@@ -182,9 +182,7 @@ bool Scheduler::pass(Duration cost, std::string_view what) {
         CHECK(++task.calls_while_unwinding < most_calls_while_unwinding);
         return false;
     }
-    if (locks_held() != 0) {
-        fail("task " + task.name + " holds a mutex in " + std::string(what));
-    }
+    expect_no_lock(what);
     if (task.restricted && what.find(forbidden_->word) != std::string_view::npos) {
         fail(forbidden_->why + ": task " + task.name + " calls " + std::string(what));
     }
@@ -192,6 +190,12 @@ bool Scheduler::pass(Duration cost, std::string_view what) {
     task.stands_in = what;
     task.strand->yield();
     return !task.killed;
+}
+
+void Scheduler::expect_no_lock(std::string_view what) {
+    if (locks_held() != 0) {
+        fail("task " + std::string(current_name()) + " holds a mutex in " + std::string(what));
+    }
 }
 
 void Scheduler::die() {
@@ -220,9 +224,7 @@ bool Scheduler::park(MonoTime deadline, std::string_view what) {
     if (!task.unwinding && deadline == MonoTime::never()) {
         wakes_[task.slot] = MonoTime::never().ns;
         task.stands_in = what;
-        if (locks_held() != 0) {
-            fail("task " + task.name + " holds a mutex in " + std::string(what));
-        }
+        expect_no_lock(what);
         task.strand->yield();
         if (task.killed) {
             die();

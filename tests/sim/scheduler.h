@@ -89,6 +89,9 @@ public:
     void die();
     /// pass() and die(): true when alive, false in a task that is unwinding.
     bool enter(Duration cost, std::string_view what);
+    /// A task that holds a mutex in a call fails the run: pass() looks, and what passes nothing
+    /// must.
+    void expect_no_lock(std::string_view what);
     /// Stands until unpark() or the deadline: true when unparked. Like enter() when killed.
     bool park(MonoTime deadline, std::string_view what);
     /// The running task has been killed and does not know it yet: pass() was false for the first

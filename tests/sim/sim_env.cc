@@ -143,8 +143,11 @@ bool Process::enter(Duration cost, std::string_view what) {
 }
 
 bool Process::glance(std::string_view what) {
-    return world_.random().below(glances_a_turn) != 0 ||
-           enter(Duration(world_.random().between(0, instant_ns)), what);
+    if (world_.random().below(glances_a_turn) == 0) {
+        return enter(Duration(world_.random().between(0, instant_ns)), what);
+    }
+    scheduler().expect_no_lock(what);
+    return true;
 }
 
 void Process::stand_still(std::string_view what) {

@@ -8,7 +8,7 @@ namespace reeve::sim {
 namespace {
 
 constexpr std::int64_t epoch_ms = 1'795'000'000'000;  // when virtual time begins: late in 2026
-constexpr Duration poll_every = milliseconds(20);
+constexpr Duration poll_every = milliseconds(1);
 
 }  // namespace
 
