@@ -239,6 +239,15 @@ Status fill_and_rename(UniqueFd fd, const std::string& temporary, const std::str
     return ok();
 }
 
+/// Whether `path` is a directory now. Asked for only after it was made: a network client may
+/// remember an absence.
+bool make_last(const std::string& path) {
+    const int result = ::mkdir(path.c_str(), directory_mode);
+    struct stat st {};
+    return result == 0 ||
+           (errno == EEXIST && ::lstat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode));
+}
+
 Status call(int result, std::string_view doing, const std::string& path) {
     if (result != 0) {
         return os_error(errno, doing, path);
@@ -328,6 +337,10 @@ Status PosixFileSystem::remove_dir(const std::string& path) {
 Status PosixFileSystem::make_dirs(const std::string& path) {
     if (path.empty()) {
         return Error{Code::invalid, "make directory: the path is empty"};
+    }
+    // All but the last part is there most often, and each part is a question to a server.
+    if (path.back() != '/' && make_last(path)) {
+        return ok();
     }
     for (std::size_t end = 0; end != std::string::npos;) {
         end = path.find('/', end + 1);

@@ -333,29 +333,6 @@ Result<FileLock> lock_file(const std::string& path) {
     return FileLock(std::move(fd));
 }
 
-Status write_secret(const std::string& path, ByteView bytes) {
-    constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
-    const UniqueFd fd(retry_eintr([&] { return ::open(path.c_str(), flags, 0600); }));
-    if (!fd) {
-        return errno == EEXIST ? Error{Code::conflict, path + " exists already"}
-                               : os_error(errno, "make", path);
-    }
-    std::size_t done = 0;
-    while (done < bytes.size()) {
-        const auto n = retry_eintr(
-            [&] { return ::write(fd.get(), bytes.data() + done, bytes.size() - done); });
-        if (n < 0) {
-            const auto error = os_error(errno, "write", path);
-            ::unlink(path.c_str());  // half a key is none
-            return error;
-        }
-        done += static_cast<std::size_t>(n);
-    }
-    return retry_eintr([&] { return ::fsync(fd.get()); }) == 0
-               ? ok()
-               : Status(os_error(errno, "sync", path));
-}
-
 std::string self_exe_dir() {
     std::array<char, 4096> path{};
     const auto n = ::readlink("/proc/self/exe", path.data(), path.size());

@@ -110,9 +110,6 @@ private:
 /// Makes the file if absent and never removes it. Code::conflict when another process holds it.
 Result<FileLock> lock_file(const std::string& path);
 
-/// Makes a file that only its owner may read and write, synced. Code::conflict when it exists.
-Status write_secret(const std::string& path, ByteView bytes);
-
 /// The directory of the program that runs, without a slash at the end; empty if unknown.
 std::string self_exe_dir();
 /// Goes on as `user` and its groups, for good, when we are root and such a user exists; else does

@@ -11,6 +11,7 @@
  *   lie NAME        the call is made, and fails with this error: a reply that was lost
  *   short BYTES     a read or a write moves at most so many bytes
  *   die -           the process ends by SIGKILL instead of making the call
+ *   trace -         nothing; the file `trace.<id>` beside `rules` gets a line, the class and the path
  *   clock +-MS      the wall clock is off by so much; the monotonic one never is
  *   clock freeze    the wall clock stands still from the first look at it on
  *
@@ -58,7 +59,7 @@ static const struct { const char* name; int value; } error_names[] = {
     {"EINTR", EINTR},   {"EDQUOT", EDQUOT}, {"ENOENT", ENOENT}, {"EEXIST", EEXIST},
     {"EACCES", EACCES}, {"ETIMEDOUT", ETIMEDOUT}};
 
-enum fault { HANG, DELAY, ERRNO, LIE, SHORT, DIE, CLOCK, FREEZE };
+enum fault { HANG, DELAY, ERRNO, LIE, SHORT, DIE, TRACE, CLOCK, FREEZE };
 struct rule {
     int id;
     enum fault fault;
@@ -99,8 +100,9 @@ __attribute__((constructor)) static void begin(void) { pthread_atfork(hold, rele
 /* ---- the rules: read with raw system calls, because the functions below are our own ---------- */
 
 static int parse_fault(struct rule* rule, const char* fault, const char* argument) {
-    static const char* const names[] = {"hang", "delay", "errno", "lie", "short", "die", "clock"};
-    for (int i = 0; i < 7; ++i) {
+    static const char* const names[] = {"hang", "delay", "errno", "lie", "short", "die", "trace",
+                                        "clock"};
+    for (int i = 0; i < 8; ++i) {
         if (strcmp(fault, names[i]) == 0) {
             rule->fault = (enum fault)i;
             rule->argument = strtol(argument, NULL, 10);
@@ -193,6 +195,22 @@ static void mark_hit(const char* directory, struct rule* rule) {
     }
 }
 
+static void trace(const char* directory, const struct rule* rule, unsigned class, const char* path) {
+    char file[PATH_MAX], line[2 * PATH_MAX + 32];
+    const char* name = "";
+    for (size_t c = 0; c < sizeof class_names / sizeof *class_names; ++c) {
+        name = class_names[c].bit == class ? class_names[c].name : name;
+    }
+    snprintf(file, sizeof file, "%s/trace.%d", directory, rule->id);
+    const int length = snprintf(line, sizeof line, "%s %s\n", name, path);
+    const int fd = (int)syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
+                                0666);
+    if (fd >= 0) {
+        syscall(SYS_write, fd, line, (size_t)length);
+        syscall(SYS_close, fd);
+    }
+}
+
 static int below(const struct rule* rule, const char* path) {
     return strncmp(path, rule->prefix, rule->prefix_length) == 0 &&
            (path[rule->prefix_length] == '/' || path[rule->prefix_length] == 0 ||
@@ -221,6 +239,9 @@ static int look(const char* directory, unsigned class, const char* path, struct 
             continue;
         }
         mark_hit(directory, rule);
+        if (rule->fault == TRACE) {
+            trace(directory, rule, class, path);
+        }
         if (rule->fault == DIE) {
             syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
         }

@@ -42,9 +42,11 @@ class ClusterCase(unittest.TestCase):
             cluster.wait_serving(node)
         return cluster
 
+    parent = None  # of its directory; the usual place for temporary files
+
     @classmethod
     def setUpClass(cls):
-        cls.directory = pathlib.Path(tempfile.mkdtemp(prefix="reeve-test-"))
+        cls.directory = pathlib.Path(tempfile.mkdtemp(prefix="reeve-test-", dir=cls.parent))
         cls.failed = False
         cls.addClassCleanup(cls._clean)
         cls.cluster = cls.make_cluster(cls.directory / "cluster")

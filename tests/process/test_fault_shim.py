@@ -99,6 +99,19 @@ for path in d, os.path.dirname(d), d, d:
         self.rule("3 errno ENOSPC sync 0 0", str(self.data))
         self.assertEqual(self.outcome(program), "ok\nok\nok\nok")
 
+    def test_calls_are_named_in_their_order(self):
+        self.rule("3 trace - meta,write 0 0", str(self.data))
+        program = """
+os.mkdir(d + '/new')
+print(open(d + '/file').read())
+with open(d + '/new/one', 'w') as f:
+    f.write('x')
+os.unlink(d + '/new/one')"""
+        self.assertEqual(self.outcome(program), "whole")
+        lines = [line.replace(os.path.realpath(self.data), "D").replace(str(self.data), "D")
+                 for line in (self.control / "trace.3").read_text().splitlines()]
+        self.assertEqual(lines, ["meta D/new", "meta D/new/one", "write D/new/one", "meta D/new/one"])
+
     def test_a_call_that_hangs_is_made_when_the_rule_is_gone(self):
         self.rule("1 hang - read 0 0", str(self.data))
         process = self.start("print(open(d + '/file').read())")

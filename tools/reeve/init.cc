@@ -12,6 +12,7 @@
 #include "runtime/posix_clock.h"
 #include "runtime/posix_file_system.h"
 #include "runtime/process.h"
+#include "runtime/secret_file.h"
 #include "share/dir/dir_share.h"
 #include "share/dir/dir_tree.h"
 #include "share/dir/members.h"
@@ -155,12 +156,13 @@ std::uint32_t roles_of(const InitOptions& o) {
 
 /// The key in that file, made when there is none: what was begun and interrupted is gone on with.
 Result<PrivateKey> own_key(const std::string& path) {
-    runtime::PosixFileSystem files;
-    if (files.info(path)) {
+    auto key = new_key();
+    auto made = runtime::write_secret(path, as_bytes(key.to_pem()));
+    if (!made && made.error().code == Code::conflict) {
+        runtime::PosixFileSystem files;
         return daemon::read_key(files, path);
     }
-    auto key = new_key();
-    TRY(runtime::write_secret(path, as_bytes(key.to_pem())));
+    TRY(std::move(made));
     return key;
 }
 
@@ -185,15 +187,28 @@ Status write_configuration(env::FileSystem& files, const InitOptions& o, const P
     return write_new(files, places.config + "/reeve.toml", configuration(o, places));
 }
 
-Status expect_unconfigured(env::FileSystem& files, const Places& places) {
-    const auto done = places.config + "/reeve.toml";  // written last
-    return files.info(done)
-               ? Status(Error{Code::conflict, done + " exists already; nothing was changed"})
-               : ok();
+/// What an earlier run of the same command completed, if one did: reeve.toml is written last.
+/// Code::conflict when another one did.
+Result<std::optional<daemon::FileConfig>> completed(env::FileSystem& files, const InitOptions& o,
+                                                    const Places& places) {
+    const auto path = places.config + "/reeve.toml";
+    const auto there = files.read_file(path, 1024 * 1024);
+    if (!there && there.error().code == Code::not_found) {
+        return std::optional<daemon::FileConfig>();
+    }
+    if (!there || as_text(*there) != configuration(o, places)) {
+        return Error{Code::conflict,
+                     path + " exists already and says something else; nothing was changed"};
+    }
+    TRY_ASSIGN(auto config, daemon::load_config(path));
+    return std::optional(std::move(config));
+}
+
+Cluster pinned_cluster(const daemon::FileConfig& config) {
+    return {config.cluster, config.cluster_name, config.operators};
 }
 
 Status make_directories(env::FileSystem& files, const Places& places) {
-    TRY(expect_unconfigured(files, places));
     for (const auto& directory : {places.config, places.state, places.run}) {
         TRY(files.make_dirs(directory));
         if (!runtime::may_change(directory)) {  // better now than after the cluster is made
@@ -205,6 +220,8 @@ Status make_directories(env::FileSystem& files, const Places& places) {
     return ok();
 }
 
+std::string operator_key_file(const Places& places) { return places.config + "/operator.key"; }
+
 struct OperatorKey {
     std::string file;
     bool made = false;  // in this run: a key that was there shows that one was interrupted
@@ -215,9 +232,8 @@ struct OperatorKey {
 /// belongs to the daemons' user any job could read, and sign as an operator.
 Result<OperatorKey> make_operator_key(const Places& places) {
     runtime::PosixFileSystem files;
-    TRY(expect_unconfigured(files, places));
     TRY(files.make_dirs(places.config));
-    const auto path = places.config + "/operator.key";
+    const auto path = operator_key_file(places);
     const bool made = !files.info(path);
     TRY_ASSIGN(auto key, own_key(path));
     return OperatorKey{path, made, std::move(key)};
@@ -245,10 +261,11 @@ Result<Cluster> make_cluster(const InitOptions& o, const Places& places, const O
     TRY_ASSIGN(const auto begun, begun_cluster(files, places, by));
     TRY(make_directories(files, places));
     Cluster cluster{{}, o.name, {by.key.public_key()}};
-    if (begun && begun->operators == cluster.operators) {
+    if (begun && begun->operators == cluster.operators && begun->name == o.name) {
         cluster.id = begun->id;  // made by a run that was interrupted
     } else if (begun) {
-        return Error{Code::conflict, places.nas + " is another cluster already"};
+        return Error{Code::conflict, fmt::format("{} is another cluster already, '{}'", places.nas,
+                                                 valid_utf8(begun->name))};
     } else {
         runtime::OsEntropy().fill(cluster.id);
     }
@@ -266,6 +283,21 @@ Result<Cluster> make_cluster(const InitOptions& o, const Places& places, const O
     return cluster;
 }
 
+Result<Cluster> init_cluster(const InitOptions& o, const Places& places) {
+    runtime::PosixFileSystem files;
+    TRY_ASSIGN(const auto before, completed(files, o, places));
+    if (before && before->cluster_name != o.name) {
+        return Error{Code::conflict, before->path + " exists already, for the cluster '" +
+                                         before->cluster_name + "'; nothing was changed"};
+    }
+    if (before) {
+        return pinned_cluster(*before);
+    }
+    TRY_ASSIGN(const auto key, make_operator_key(places));
+    TRY(become_user(o));
+    return make_cluster(o, places, key);
+}
+
 Result<Cluster> believed_cluster(env::FileSystem& files, const InitOptions& o,
                                  const Places& places) {
     TRY_ASSIGN(const auto found, share::read_cluster_file(files, places.nas));
@@ -278,8 +310,25 @@ Result<Cluster> believed_cluster(env::FileSystem& files, const InitOptions& o,
     return Cluster{found.id, found.name, found.operators};
 }
 
+/// The key of a node that has asked already.
+Result<PublicKey> asked_key(env::FileSystem& files, const InitOptions& o,
+                            const daemon::FileConfig& config) {
+    if (!eventlog::same_join_code(o.code, eventlog::join_code(config.cluster, config.operators))) {
+        return Error{Code::conflict, config.path +
+                                         " exists already, for another cluster than the "
+                                         "code's; nothing was changed"};
+    }
+    TRY_ASSIGN(const auto key, daemon::read_key(files, config.key_file));
+    return key.public_key();
+}
+
 Result<PublicKey> join_cluster(const InitOptions& o, const Places& places, Cluster& cluster) {
     runtime::PosixFileSystem files;
+    TRY_ASSIGN(const auto before, completed(files, o, places));
+    if (before) {
+        cluster = pinned_cluster(*before);
+        return asked_key(files, o, *before);
+    }
     TRY_ASSIGN(cluster, believed_cluster(files, o, places));
     TRY(make_directories(files, places));
     TRY_ASSIGN(const auto key, make_node_key(places));
@@ -329,20 +378,13 @@ int init(Context& context, InitOptions o) {
         fmt::print("{}", configuration(o, places));
         return exit_done;
     }
-    constexpr const char* other_ways =
-        "another place: reeve init --dir DIR ...; a cluster that exists: reeve join --cluster DIR "
-        "CODE";
-    const auto key = make_operator_key(places);
-    if (!key) {
-        return context.fail(key.error(), other_ways);
-    }
-    if (auto became = become_user(o); !became) {
-        return context.fail(became.error(), "as root: runuser -u reeve -- reeve ...");
-    }
-    const auto cluster = make_cluster(o, places, *key);
+    const auto cluster = init_cluster(o, places);
     if (!cluster) {
-        return context.fail(cluster.error(), other_ways);
+        return context.fail(cluster.error(),
+                            "another place: reeve init --dir DIR ...; a cluster that exists: reeve "
+                            "join --cluster DIR CODE; as root: runuser -u reeve -- reeve ...");
     }
+    const auto operator_key = operator_key_file(places);
     const auto code = eventlog::join_code(cluster->id, cluster->operators);
     const std::string config = places.config + "/reeve.toml";
     if (context.options.json) {
@@ -350,7 +392,7 @@ int init(Context& context, InitOptions o) {
                        {"node", o.node},
                        {"config", config},
                        {"nas", places.nas},
-                       {"operator_key", key->file},
+                       {"operator_key", operator_key},
                        {"join_code", code}});
         return exit_done;
     }
@@ -359,7 +401,7 @@ int init(Context& context, InitOptions o) {
         "made cluster {} at {}\nnode {} is configured in {}\nthe operator's key is {}: keep it on "
         "another machine; whoever has it admits machines, and no daemon needs it\n\nnext:\n  {}\n"
         "  reeve{} submit --wait -- /bin/echo hello\n  reeve{} status\n",
-        o.name, places.nas, o.node, config, key->file, start_line(o, option), option, option);
+        o.name, places.nas, o.node, config, operator_key, start_line(o, option), option, option);
     if (!o.single) {
         fmt::print("on each other machine:\n  reeve join --cluster {} {}\n", places.nas, code);
     }

@@ -15,6 +15,7 @@
 #include "runtime/posix_clock.h"
 #include "runtime/posix_file_system.h"
 #include "runtime/process.h"
+#include "runtime/secret_file.h"
 #include "share/dir/dir_share.h"
 #include "share/dir/dir_tree.h"
 #include "share/dir/members.h"
