@@ -24,6 +24,7 @@ protected:
         return out;
     }
     Result<node::BootedLog> boot(const node::NodeConfig& how) {
+        std::filesystem::create_directories(dir / "state");  // as Node::make_directories does
         share::Nonce nonce{};
         nonce.fill(77);
         auto out = node::boot_log({time_, files, tasks_, entropy, telemetry_}, *share_, how, nonce);
