@@ -1,6 +1,7 @@
 #include "replay/logs.h"
 
 #include <algorithm>
+#include <map>
 #include <tuple>
 #include <utility>
 
@@ -59,8 +60,7 @@ Result<bool> is_directory(env::FileSystem& files, const std::string& path) {
 /// its name: reading it reports the damage, or that a later build wrote it.
 Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory) {
     LogSet out;
-    eventlog::ClusterId cluster{};
-    bool known = false;
+    std::map<eventlog::ClusterId, int> named;
     std::optional<Error> damaged;
     TRY_ASSIGN(const auto entries, files.list(directory));
     for (const auto& entry : entries) {
@@ -78,16 +78,41 @@ Result<LogSet> side_by_side(env::FileSystem& files, const std::string& directory
             damaged = damaged ? damaged : header.error();
             out.logs.push_back({WriterId(entry.name), path});
         } else if (*header) {
-            cluster = known ? cluster : (*header)->cluster;
-            known = true;
+            ++named[(*header)->cluster];
             out.logs.push_back({WriterId(entry.name), path});
         }
     }
-    if (!known) {
+    if (named.empty()) {
         return damaged ? *damaged : Error{Code::not_found, directory + " holds no event log"};
     }
-    out.trust = eventlog::Trust::unpinned(cluster);
+    for (const auto& [cluster, logs] : named) {
+        out.clusters.push_back(cluster);
+    }
+    std::stable_sort(out.clusters.begin(), out.clusters.end(),
+                     [&](const auto& a, const auto& b) { return named.at(a) > named.at(b); });
+    out.trust = eventlog::Trust::unpinned(out.clusters.front());
     return out;
+}
+
+/// Why no segment of a log counts; nothing when one does, or none can be read.
+Result<std::optional<Error>> stranger(env::FileSystem& files, const eventlog::Trust& trust,
+                                      const LogDirectory& log) {
+    TRY_ASSIGN(const auto segments, segments_in(files, log.path));
+    std::optional<Error> why;
+    for (const auto& segment : segments) {
+        if (!header_of(files, log.path, segment)) {
+            continue;
+        }
+        const auto believed = eventlog::read_header(files, log.path, segment, trust, log.writer);
+        if (believed) {
+            return std::optional<Error>();
+        }
+        const auto code = believed.error().code;
+        if (!why && (code == Code::denied || code == Code::conflict)) {
+            why = believed.error();
+        }
+    }
+    return why;
 }
 
 std::string last_component(const std::string& path) {
@@ -99,7 +124,7 @@ std::string last_component(const std::string& path) {
 
 Result<LogSet> logs_by_name(env::FileSystem& files, const std::string& path,
                             const eventlog::ClusterId& cluster) {
-    LogSet out{eventlog::Trust::unpinned(cluster), {}};
+    LogSet out{eventlog::Trust::unpinned(cluster), {}, {cluster}};
     TRY_ASSIGN(const auto own, segments_in(files, path));
     if (!own.empty()) {
         out.logs.push_back({WriterId(last_component(path)), path});
@@ -112,6 +137,24 @@ Result<LogSet> logs_by_name(env::FileSystem& files, const std::string& path,
         if (entry.kind == FileKind::directory && valid_writer_name(entry.name)) {
             out.logs.push_back({WriterId(entry.name), directory + "/" + entry.name});
         }
+    }
+    return out;
+}
+
+Result<std::vector<LeftOut>> leave_out_strangers(env::FileSystem& files, LogSet& set) {
+    std::vector<LeftOut> out;
+    std::vector<LogDirectory> stay;
+    for (auto& log : set.logs) {
+        TRY_ASSIGN(const auto why, stranger(files, set.trust, log));
+        if (why) {
+            out.push_back({std::move(log), why->message});
+        } else {
+            stay.push_back(std::move(log));
+        }
+    }
+    set.logs = std::move(stay);
+    if (set.logs.empty() && !out.empty()) {
+        return Error{Code::denied, "no log here is of a writer that may write: " + out.front().why};
     }
     return out;
 }
@@ -146,7 +189,8 @@ Result<LogSet> find_logs(env::FileSystem& files, const std::string& path) {
     }
     TRY_ASSIGN(const auto own, first_header(files, path));
     if (own) {
-        return LogSet{eventlog::Trust::unpinned(own->cluster), {{own->writer, path}}};
+        return LogSet{
+            eventlog::Trust::unpinned(own->cluster), {{own->writer, path}}, {own->cluster}};
     }
     TRY_ASSIGN(const bool nested, is_directory(files, path + "/log"));
     return side_by_side(files, nested ? path + "/log" : path);

@@ -29,12 +29,25 @@ struct LogSet {
     /// Nothing is pinned here: the caller may replace it by what its machine has pinned.
     eventlog::Trust trust = eventlog::Trust::unpinned({});
     std::vector<LogDirectory> logs;  // ordered by writer
+    /// That the logs name, by how many of them: one directory of a stranger is not to decide.
+    std::vector<eventlog::ClusterId> clusters;
 };
 
+/// A log that is nobody's: whoever left it was never admitted.
+struct LeftOut {
+    LogDirectory log;
+    std::string why;
+};
+
+/// Takes out of the set the logs of which whole headers can be read and none is signed by whom
+/// `set.trust` believes: daemons read nothing of them either. What is damaged stays, to be told.
+/// Code::denied: nothing else is there.
+Result<std::vector<LeftOut>> leave_out_strangers(env::FileSystem& files, LogSet& set);
+
 /// What stands at `path`: a directory of writers, the state directory of a writer (its "log" is
-/// taken), the share ("log" too), or one writer's directory. The cluster is the one that the first
-/// whole segment header names. Code::not_found: no log there. Code::corrupt: segments, but no
-/// header of them verifies.
+/// taken), the share ("log" too), or one writer's directory. The cluster is the one that most of
+/// the logs name, each by its first whole segment header. Code::not_found: no log there.
+/// Code::corrupt: segments, but no header of them verifies.
 Result<LogSet> find_logs(env::FileSystem& files, const std::string& path);
 
 /// The same by the names of the directories alone, for logs of which no header verifies.

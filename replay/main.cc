@@ -46,15 +46,46 @@ Result<std::vector<std::string>> own_states(Context& context, env::FileSystem& f
     return out;
 }
 
-Result<LogSet> logs_of(Context& context, env::FileSystem& files, const Arguments& arguments) {
+struct Logs {
+    LogSet set;
+    std::vector<LeftOut> left_out;
+    /// What is left out is no part of the view; whoever asked is to know it.
+    int status() const { return left_out.empty() ? cli::exit_done : cli::exit_warnings; }
+};
+
+/// The logs at `path` that count by what this machine has pinned; the others are told.
+Result<Logs> logs_at(Context& context, env::FileSystem& files, const std::string& path) {
+    Logs out;
+    TRY_ASSIGN(out.set, find_logs(files, path));
+    for (const auto& cluster : out.set.clusters) {
+        auto trust = context.trust_for(cluster);
+        if (trust.pinned()) {
+            out.set.trust = std::move(trust);
+            break;
+        }
+    }
+    TRY_ASSIGN(out.left_out, leave_out_strangers(files, out.set));
+    for (const auto& one : out.left_out) {
+        fmt::print(stderr, "warning: {} is left out: {}\n", one.log.path, one.why);
+    }
+    return out;
+}
+
+Result<Logs> logs_of(Context& context, env::FileSystem& files, const Arguments& arguments) {
     std::string path = arguments.logs;
     if (path.empty()) {
         TRY_ASSIGN(const auto states, own_states(context, files));
         path = states.front();
     }
-    TRY_ASSIGN(auto set, find_logs(files, path));
-    set.trust = context.trust_for(set.trust.cluster());
-    return set;
+    return logs_at(context, files, path);
+}
+
+json left_out_json(const std::vector<LeftOut>& left_out) {
+    json out = json::array();
+    for (const auto& one : left_out) {
+        out.push_back({{"writer", one.log.writer.v}, {"log", one.log.path}, {"reason", one.why}});
+    }
+    return out;
 }
 
 json cut_json(const projection::Cut& cut) {
@@ -144,11 +175,11 @@ int fail(const Context& context, const Error& error) {
 int rebuild_and_print(Context& context, const Arguments& arguments, const Bound& bound,
                       const char* schema) {
     runtime::PosixFileSystem files;
-    auto set = logs_of(context, files, arguments);
-    if (!set) {
-        return fail(context, set.error());
+    const auto logs = logs_of(context, files, arguments);
+    if (!logs) {
+        return fail(context, logs.error());
     }
-    auto rebuilt = rebuild(files, *set, bound, arguments.into);
+    auto rebuilt = rebuild(files, logs->set, bound, arguments.into);
     if (!rebuilt) {
         return fail(context, rebuilt.error());
     }
@@ -168,7 +199,8 @@ int rebuild_and_print(Context& context, const Arguments& arguments, const Bound&
                  {"events", rebuilt->folded.events},
                  {"bytes", rebuilt->folded.bytes},
                  {"seconds", rebuilt->seconds},
-                 {"jobs_by_state", totals}};
+                 {"jobs_by_state", totals},
+                 {"left_out", left_out_json(logs->left_out)}};
         if (bound.until_ms) {
             out["until"] = rfc3339(*bound.until_ms);
         }
@@ -176,7 +208,7 @@ int rebuild_and_print(Context& context, const Arguments& arguments, const Bound&
             out["jobs"] = jobs;
         }
         context.print(out);
-        return cli::exit_done;
+        return logs->status();
     }
     if (bound.until_ms) {
         fmt::print("until   {}\n", rfc3339(*bound.until_ms));
@@ -187,7 +219,7 @@ int rebuild_and_print(Context& context, const Arguments& arguments, const Bound&
     if (arguments.jobs) {
         print_jobs(context, jobs);
     }
-    return cli::exit_done;
+    return logs->status();
 }
 
 int until(Context& context, const Arguments& arguments) {
@@ -213,10 +245,9 @@ std::vector<std::string> differing_views(const Verification& result) {
 
 Result<Verification> verify_state(Context& context, env::FileSystem& files,
                                   const std::string& state, const std::string& logs) {
-    TRY_ASSIGN(auto set, find_logs(files, logs.empty() ? state : logs));
-    set.trust = context.trust_for(set.trust.cluster());
+    TRY_ASSIGN(const auto found, logs_at(context, files, logs.empty() ? state : logs));
     TRY_ASSIGN(auto claim, read_claim(state + "/projection"));
-    return verify(files, set, std::move(claim));
+    return verify(files, found.set, std::move(claim));
 }
 
 json verification_json(const std::string& state, const Verification& result) {
@@ -315,12 +346,12 @@ Result<Moment> state_at(env::FileSystem& files, const LogSet& set, const std::st
 
 int diff(Context& context, const Arguments& arguments) {
     runtime::PosixFileSystem files;
-    auto set = logs_of(context, files, arguments);
-    if (!set) {
-        return fail(context, set.error());
+    const auto logs = logs_of(context, files, arguments);
+    if (!logs) {
+        return fail(context, logs.error());
     }
-    auto before = state_at(files, *set, arguments.from);
-    auto after = before ? state_at(files, *set, arguments.to) : before;
+    auto before = state_at(files, logs->set, arguments.from);
+    auto after = before ? state_at(files, logs->set, arguments.to) : before;
     if (!after) {
         return fail(context, after.error());
     }
@@ -336,8 +367,9 @@ int diff(Context& context, const Arguments& arguments) {
                        {"from", rfc3339(before->ms)},
                        {"to", rfc3339(after->ms)},
                        {"differing_views", views},
-                       {"jobs", jobs}});
-        return cli::exit_done;
+                       {"jobs", jobs},
+                       {"left_out", left_out_json(logs->left_out)}});
+        return logs->status();
     }
     fmt::print("from  {}\nto    {}\nviews that differ: {}\n", rfc3339(before->ms),
                rfc3339(after->ms),
@@ -348,7 +380,7 @@ int diff(Context& context, const Arguments& arguments) {
                    line.value("node", ""), line.value("name", "")});
     }
     table.print(context.options);
-    return cli::exit_done;
+    return logs->status();
 }
 
 CLI::App* replay_verb(cli::Program& program, Arguments& arguments, const std::string& name,

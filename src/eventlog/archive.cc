@@ -168,10 +168,9 @@ private:
         }
         // One frame of today's format, which declares what the table says: a block that would grow
         // beyond it is refused before and while it is decoded.
-        const bool one_frame =
-            n > 4 && load_le<std::uint32_t>(stored_.data()) == zstd_magic &&
-            ZSTD_findFrameCompressedSize(stored_.data(), n) == n &&
-            ZSTD_getFrameContentSize(stored_.data(), n) == expected;
+        const bool one_frame = n > 4 && load_le<std::uint32_t>(stored_.data()) == zstd_magic &&
+                               ZSTD_findFrameCompressedSize(stored_.data(), n) == n &&
+                               ZSTD_getFrameContentSize(stored_.data(), n) == expected;
         plain_.resize(expected);
         if (!one_frame ||
             ZSTD_decompress(plain_.data(), plain_.size(), stored_.data(), n) != expected) {
@@ -344,14 +343,15 @@ Result<std::string> segment_path(env::FileSystem& files, const std::string& dire
 }
 
 Result<Archived> make_archive(env::FileSystem& files, const std::string& directory,
-                              const SegmentId& id, std::uint64_t bytes) {
+                              const SegmentId& id, std::uint64_t bytes, const std::string& by) {
     if (bytes < header_page_bytes || bytes > most_archived_bytes) {
         return Error{Code::invalid, segment_name(id) + " is no segment that can be archived"};
     }
     const auto path = directory + "/" + segment_name(id);
     const auto final_path = directory + "/" + archive_name(id);
-    // Only one process keeps a log's archives: what stands here was left by a crash.
-    const auto private_path = directory + "/.archive-" + segment_name(id);
+    // Nobody else makes one under this name: what stands here was left by a crash.
+    const auto private_path =
+        directory + "/.archive-" + segment_name(id) + (by.empty() ? "" : "." + by);
     TRY_ASSIGN(auto plain, files.open(path, env::OpenMode::read));
     TRY(expect_zeros(*plain, path, bytes, Code::invalid));
     const auto left = files.remove(private_path);

@@ -46,9 +46,9 @@ struct Archived {
 /// Puts the archive of the first `bytes` of a plain segment beside it, when zeros alone follow
 /// them. It is read again and compared before it gets its name, and durable when this returns. The
 /// plain file stays. Code::conflict: another archive stands there; Code::invalid: not zeros alone,
-/// or too long.
+/// or too long. `by`: who makes it, when several may at once; each has a private name of its own.
 Result<Archived> make_archive(env::FileSystem& files, const std::string& directory,
-                              const SegmentId& id, std::uint64_t bytes);
+                              const SegmentId& id, std::uint64_t bytes, const std::string& by = "");
 /// Removes the plain form of a segment when the archive beside it, read whole, holds the same
 /// bytes, and zeros alone follow them in the plain one (I8). Code::conflict: it does not.
 Status drop_plain(env::FileSystem& files, const std::string& directory, const SegmentId& id);

@@ -9,45 +9,20 @@ namespace reeve::mirror {
 namespace {
 
 constexpr std::size_t most_in_a_batch = 64;
-constexpr std::size_t most_due = 1000;  // of one log in a round
 constexpr std::size_t chunk_bytes = 4 << 20;
 constexpr milliseconds patience{60'000};  // for the word that a batch stands in the log
 
 }  // namespace
 
-std::map<WriterId, eventlog::SegmentId> held_by_all(
-    const std::set<WriterId>& logs, const std::set<WriterId>& writers,
-    const std::map<WriterId, std::map<WriterId, eventlog::SegmentId>>& told) {
-    std::map<WriterId, eventlog::SegmentId> out;
-    for (const auto& log : logs) {
-        eventlog::SegmentId least{Incarnation(UINT64_MAX), SegmentNo(UINT64_MAX)};
-        bool all = true;
-        for (const auto& writer : writers) {
-            if (writer == log) {
-                continue;  // its own log is no mirror
-            }
-            const auto said = told.find(writer);
-            if (said == told.end() || !said->second.contains(log)) {
-                all = false;
-                break;
-            }
-            least = std::min(least, said->second.at(log));
-        }
-        if (all) {
-            out.emplace(log, least);
-        }
-    }
-    return out;
-}
-
-Archiver::Archiver(env::Env env, share::LogShare& share, std::string log_root,
-                   eventlog::Trust trust, WriterId self)
+Archiver::Archiver(env::Env env, share::LogShare& share, share::LogArchive* shared_archive,
+                   std::string log_root, eventlog::Trust trust, WriterId self)
     : env_(env),
       share_(share),
-      shared_archive_(dynamic_cast<share::LogArchive*>(&share)),
-      log_root_(std::move(log_root)),
-      trust_(std::move(trust)),
-      self_(std::move(self)) {}
+      shared_archive_(shared_archive),
+      trust_(trust),
+      self_(self),
+      due_segments_(env.files, shared_archive, std::move(log_root), std::move(trust),
+                    std::move(self)) {}
 
 void Archiver::say(const Error& error) {
     if (error.message != said_) {
@@ -61,31 +36,13 @@ void Archiver::begin(ArchiveLimits limits) {
         return;
     }
     limits_ = std::move(limits);
-    auto found = places();
+    auto found = due_segments_.places(limits_);
     if (!found) {
         say(found.error());
         return;
     }
     places_ = std::move(*found);
     under_way_ = true;
-}
-
-/// The share last: what is archived there can be read by whoever has read it before.
-Result<std::vector<Archiver::Place>> Archiver::places() const {
-    std::vector<Place> out;
-    if (shared_archive_ != nullptr) {
-        out.push_back({self_, true});
-    }
-    TRY_ASSIGN(const auto entries, env_.files.list(log_root_));
-    for (const auto& entry : entries) {
-        const bool known = entry.kind == env::FileKind::directory &&
-                           valid_writer_name(entry.name) &&
-                           limits_.held.contains(WriterId(entry.name));
-        if (known) {
-            out.push_back({WriterId(entry.name), false});
-        }
-    }
-    return out;
 }
 
 std::optional<ArchiveBatch> Archiver::step() {
@@ -136,12 +93,11 @@ void Archiver::enter_next() {
     }
     place_ = places_.back();
     places_.pop_back();
-    auto found = due_in(place_);
-    if (!found) {
-        say(found.error());
-        return;
+    auto found = due_segments_.in(place_, limits_);
+    if (!found || found->failed) {
+        say(found ? *found->failed : found.error());
     }
-    due_ = std::move(*found);
+    due_ = found ? std::move(found->due) : std::vector<DueSegment>{};
     std::reverse(due_.begin(), due_.end());
 }
 
@@ -163,60 +119,6 @@ void Archiver::make_one() {
     made_.push_back(due.id);
 }
 
-/// Segments whose plain files stand in a place and are due, the oldest first.
-Result<std::vector<Archiver::Due>> Archiver::due_in(const Place& place) {
-    const auto entries = env_.files.list(directory(place.writer));
-    TRY(entries ? ok() : Status(entries.error()));
-    std::vector<std::string> plain;
-    if (place.shared) {
-        TRY_ASSIGN(plain, shared_archive_->plain_segments(place.writer));
-    } else {
-        for (const auto& entry : *entries) {
-            plain.push_back(entry.name);
-        }
-    }
-    std::vector<Due> out;
-    const auto all = eventlog::segments_among(*entries);
-    for (const auto& id : all) {
-        if (out.size() == most_due ||
-            std::find(plain.begin(), plain.end(), file_name(id)) == plain.end()) {
-            continue;
-        }
-        auto one = due(place.writer, id, all);
-        if (!one) {
-            say(one.error());
-        } else if (*one) {
-            out.push_back(**one);
-        }
-    }
-    return out;
-}
-
-/// Nothing while it is too young, or not held by all, or nothing continues it.
-Result<std::optional<Archiver::Due>> Archiver::due(const WriterId& writer,
-                                                   const eventlog::SegmentId& id,
-                                                   const std::vector<eventlog::SegmentId>& all) {
-    const auto held = limits_.held.find(writer);
-    if (held == limits_.held.end() || id >= held->second) {
-        return std::optional<Due>();
-    }
-    for (auto next = std::upper_bound(all.begin(), all.end(), id); next != all.end(); ++next) {
-        const auto header =
-            eventlog::read_header(env_.files, directory(writer), *next, trust_, writer);
-        if (!header || segment_of(header->previous) != id) {
-            continue;
-        }
-        if (hlc_ms(header->first_hlc) >= limits_.over_before_ms) {
-            break;
-        }
-        const auto& end = header->previous;
-        TRY_ASSIGN(const auto bytes, end_with_seal(env_.files, directory(writer),
-                                                   {id, end.end, end.seq, end.hash}));
-        return std::optional(Due{id, bytes});
-    }
-    return std::optional<Due>();
-}
-
 /// Every batch up to the end that the next segment names: damage is mended before it is archived.
 Status Archiver::verify(const WriterId& writer, const eventlog::SegmentHeader& header,
                         const eventlog::LogPosition& end) {
@@ -236,17 +138,17 @@ Status Archiver::verify(const WriterId& writer, const eventlog::SegmentHeader& h
                                                  " does not lead to where its successor begins"});
 }
 
-Result<eventlog::Archived> Archiver::archive(const Place& place, const Due& due) {
+Result<eventlog::Archived> Archiver::archive(const ArchivePlace& place, const DueSegment& due) {
     if (place.shared) {
         TRY(expect_shared(place.writer, due));
-        return shared_archive_->archive(place.writer, file_name(due.id), due.bytes);
+        return shared_archive_->archive(place.writer, file_name(due.id), due.bytes, self_);
     }
     TRY_ASSIGN(const auto header, eventlog::read_header(env_.files, directory(place.writer), due.id,
                                                         trust_, place.writer));
     TRY_ASSIGN(const auto all, eventlog::list_segments(env_.files, directory(place.writer)));
     for (auto next = std::upper_bound(all.begin(), all.end(), due.id); next != all.end(); ++next) {
-        const auto after = eventlog::read_header(env_.files, directory(place.writer), *next, trust_,
-                                                 place.writer);
+        const auto after =
+            eventlog::read_header(env_.files, directory(place.writer), *next, trust_, place.writer);
         if (after && segment_of(after->previous) == due.id) {
             TRY(verify(place.writer, header, after->previous));
             return eventlog::make_archive(env_.files, directory(place.writer), due.id, due.bytes);
@@ -256,11 +158,11 @@ Result<eventlog::Archived> Archiver::archive(const Place& place, const Due& due)
 }
 
 /// The shared copy is what the own disk holds, which was verified when it was archived there.
-Status Archiver::expect_shared(const WriterId& writer, const Due& due) {
+Status Archiver::expect_shared(const WriterId& writer, const DueSegment& due) {
     const auto name = file_name(due.id);
     for (std::uint64_t at = 0; at < due.bytes; at += chunk_bytes) {
-        const auto n = static_cast<std::size_t>(
-            std::min<std::uint64_t>(chunk_bytes, due.bytes - at));
+        const auto n =
+            static_cast<std::size_t>(std::min<std::uint64_t>(chunk_bytes, due.bytes - at));
         TRY_ASSIGN(const auto ours,
                    read_segment(env_.files, directory(writer), due.id, Offset(at), n));
         TRY_ASSIGN(const auto theirs, share_.get(writer, name, Offset(at), n));
@@ -271,7 +173,7 @@ Status Archiver::expect_shared(const WriterId& writer, const Due& due) {
     return ok();
 }
 
-Status Archiver::drop(const Place& place, const eventlog::SegmentId& id) {
+Status Archiver::drop(const ArchivePlace& place, const eventlog::SegmentId& id) {
     return place.shared ? shared_archive_->drop_plain(place.writer, file_name(id))
                         : eventlog::drop_plain(env_.files, directory(place.writer), id);
 }

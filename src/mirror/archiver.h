@@ -1,8 +1,9 @@
 #pragma once
 
 // Age: finished segments of the logs on the local disk, and of the own log on the share, become
-// archives (eventlog/archive.h). Steps, not a task: `node` runs one in its `bulk` task, which may
-// be late by any time.
+// archives (eventlog/archive.h); on the share those of removed writers too, by the writer that
+// keeps the duties. Steps, not a task: `node` runs one in its `bulk` task, which may be late by any
+// time.
 //
 //   due       a later segment continues it, it has been over for longer than the age, and every
 //             writer that is not retired has said that its mirror goes beyond it
@@ -12,24 +13,16 @@
 //
 // A crash at any line leaves the plain file, or both, or the archive; the next round goes on.
 
-#include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "env/env.h"
+#include "mirror/archive_due.h"
 #include "mirror/mirror.h"
-#include "share/log_archive.h"
 #include "share/share.h"
 
 namespace reeve::mirror {
-
-struct ArchiveLimits {
-    std::int64_t over_before_ms = 0;  // segments that were over by then; 0: none
-    /// By log: in which segment the mirrors of all writers stand or beyond which they are.
-    std::map<WriterId, eventlog::SegmentId> held;
-};
 
 /// Archives that stand beside their plain files: to be told before these go.
 struct ArchiveBatch {
@@ -43,17 +36,12 @@ struct ArchiveBatch {
     std::uint64_t archive_bytes = 0;
 };
 
-/// By log, the least of the segments that the mirrors of the others have reached, as told: those
-/// before it are held by all. A log of which one of `writers` has told nothing is left out.
-std::map<WriterId, eventlog::SegmentId> held_by_all(
-    const std::set<WriterId>& logs, const std::set<WriterId>& writers,
-    const std::map<WriterId, std::map<WriterId, eventlog::SegmentId>>& told);
-
 /// Owned by one task.
 class Archiver {
 public:
-    Archiver(env::Env env, share::LogShare& share, std::string log_root, eventlog::Trust trust,
-             WriterId self);
+    /// `shared_archive`: nullptr where the share keeps no archives; what is shared stays as it is.
+    Archiver(env::Env env, share::LogShare& share, share::LogArchive* shared_archive,
+             std::string log_root, eventlog::Trust trust, WriterId self);
     /// Begins a round over all logs, unless one is under way.
     void begin(ArchiveLimits limits);
     bool idle() const { return !under_way_; }
@@ -63,39 +51,27 @@ public:
     void go(std::uint64_t number);
 
 private:
-    struct Place {
-        WriterId writer;
-        bool shared = false;
-    };
-    struct Due {
-        eventlog::SegmentId id;
-        std::uint64_t bytes = 0;
-    };
-    std::string directory(const WriterId& writer) const { return log_root_ + "/" + writer.v; }
-    Result<std::vector<Place>> places() const;
-    Result<std::vector<Due>> due_in(const Place& place);
-    Result<std::optional<Due>> due(const WriterId& writer, const eventlog::SegmentId& id,
-                                   const std::vector<eventlog::SegmentId>& all);
+    std::string directory(const WriterId& writer) const { return due_segments_.directory(writer); }
     Status verify(const WriterId& writer, const eventlog::SegmentHeader& header,
                   const eventlog::LogPosition& end);
-    Result<eventlog::Archived> archive(const Place& place, const Due& due);
-    Status expect_shared(const WriterId& writer, const Due& due);
-    Status drop(const Place& place, const eventlog::SegmentId& id);
+    Result<eventlog::Archived> archive(const ArchivePlace& place, const DueSegment& due);
+    Status expect_shared(const WriterId& writer, const DueSegment& due);
+    Status drop(const ArchivePlace& place, const eventlog::SegmentId& id);
     void enter_next();
     void make_one();
     void say(const Error& error);
 
     env::Env env_;
     share::LogShare& share_;
-    share::LogArchive* shared_archive_;  // none: what is shared stays as it is
-    std::string log_root_;
+    share::LogArchive* shared_archive_;
     eventlog::Trust trust_;
     WriterId self_;
+    ArchiveDue due_segments_;
     ArchiveLimits limits_;
     bool under_way_ = false;
-    std::vector<Place> places_;  // the next at the back
-    Place place_;
-    std::vector<Due> due_;                    // in place_, the next at the back
+    std::vector<ArchivePlace> places_;  // the next at the back
+    ArchivePlace place_;
+    std::vector<DueSegment> due_;             // in place_, the next at the back
     std::vector<eventlog::SegmentId> made_;   // of the batch that is being made, or was told
     std::vector<eventlog::SegmentId> going_;  // told: their plain files go
     ArchiveBatch batch_;

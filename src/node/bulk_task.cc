@@ -42,8 +42,8 @@ public:
         : context_(std::move(context)),
           renderer_(context_.share.board(), projection),
           retention_(context_.env, context_.config, context_.share.attic(), projection),
-          archiver_(context_.env, context_.share.log(), context_.config.log_root(),
-                    context_.config.trust, context_.config.writer),
+          archiver_(context_.env, context_.share.log(), context_.share.archive(),
+                    context_.config.log_root(), context_.config.trust, context_.config.writer),
           projection_(projection) {}
 
     void run() {
@@ -115,7 +115,8 @@ private:
         const auto policy = load_retention(context_.env.files, context_.config.retention_file());
         if (policy && policy->archive_days > 0) {
             const auto age_ms = policy->archive_days * std::int64_t{86'400'000};
-            archiver_.begin({context_.env.clock.wall_now().ms - age_ms, std::move(m.held)});
+            archiver_.begin({context_.env.clock.wall_now().ms - age_ms, std::move(m.held),
+                             duties_ ? std::move(m.removed) : std::set<WriterId>{}});
         }
     }
     void on(ArchiveGo& m) { archiver_.go(m.number); }

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -180,6 +181,7 @@ struct RetentionGo {  // the batch stands in the log: now it may go
 };
 struct ArchiveHeld {  // by log: the segment that the mirrors of all have reached
     std::map<WriterId, eventlog::SegmentId> held;
+    std::set<WriterId> removed;  // whose shared logs are archived by who keeps the duties
 };
 struct ArchiveGo {  // the batch stands in the log: now the plain files may go
     std::uint64_t number = 0;

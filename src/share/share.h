@@ -176,12 +176,16 @@ public:
     virtual Result<std::int64_t> time_ms(const WriterId& writer) = 0;
 };
 
+class LogArchive;  // share/log_archive.h
+
 /// All of them for one cluster and one directory.
 class Share {
 public:
     virtual ~Share() = default;
     virtual Identity& identity() = 0;
     virtual LogShare& log() = 0;
+    /// nullptr: this share keeps no archives, and what is shared stays as it is.
+    virtual LogArchive* archive() = 0;
     virtual Claims& claims() = 0;
     virtual Inbox& inbox() = 0;
     virtual Objects& objects() = 0;

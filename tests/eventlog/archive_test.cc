@@ -120,10 +120,9 @@ protected:
         for (std::uint64_t incarnation = 1; incarnation <= 3; ++incarnation) {
             const auto before = recover(files_, directory_, trust_, writer_, Tail::owners);
             ASSERT_TRUE(before) << before.error().message;
-            const LogWriter::Options options{directory_, cluster_, writer_,
-                                             Incarnation(incarnation), {}, identity_,
-                                             before->end, before->last_hlc,
-                                             default_segment_bytes};
+            const LogWriter::Options options{
+                directory_, cluster_,    writer_,          Incarnation(incarnation), {},
+                identity_,  before->end, before->last_hlc, default_segment_bytes};
             auto log = LogWriter::open({clock_, files_, tasks_, entropy_, telemetry_}, options);
             ASSERT_TRUE(log) << log.error().message;
             std::mt19937 noise(static_cast<unsigned>(incarnation));
@@ -157,8 +156,9 @@ protected:
         ASSERT_TRUE(dropped) << dropped.error().message;
     }
     /// Every batch, and where it ends.
-    Result<std::vector<Bytes>> read() {
+    Result<std::vector<Bytes>> read(const Cuts& cuts = {}) {
         TRY_ASSIGN(auto reader, LogReader::open(files_, directory_, trust_, writer_));
+        reader.set_cuts(cuts);
         std::vector<Bytes> out;
         for (;;) {
             TRY_ASSIGN(auto batch, reader.next(ends_.back()));
@@ -204,9 +204,9 @@ TEST_F(Archive, ReadsAsTheSegmentDid) {  // I7
     auto file = open_segment(files_, directory_, id(1));
     ASSERT_TRUE(file) << file.error().message;
     EXPECT_EQ((*file)->size().value(), bytes_of(1));
-    for (const std::uint64_t at : {std::uint64_t{0}, std::uint64_t{4095},
-                                   std::uint64_t{archive_block_bytes - 3}, bytes_of(1) - 2,
-                                   bytes_of(1), bytes_of(1) + 9}) {
+    for (const std::uint64_t at :
+         {std::uint64_t{0}, std::uint64_t{4095}, std::uint64_t{archive_block_bytes - 3},
+          bytes_of(1) - 2, bytes_of(1), bytes_of(1) + 9}) {
         Bytes out(4096, 0xEE);
         const auto n = (*file)->read_at(Offset(at), out);
         ASSERT_TRUE(n) << n.error().message;
@@ -216,6 +216,28 @@ TEST_F(Archive, ReadsAsTheSegmentDid) {  // I7
                                segment.begin() + static_cast<std::ptrdiff_t>(from)));
     }
     EXPECT_EQ((*file)->write_at(Offset(0), segment).error().code, Code::invalid);
+}
+
+TEST_F(Archive, AReaderWithACutInsideItStopsAtTheCut) {  // I5, I6
+    const auto whole = *read();
+    std::vector<std::pair<Cuts, std::vector<Bytes>>> before;
+    for (const std::uint64_t at : {1U, 2U, 30U, 60U, 61U, 63U}) {  // the first of 60 + 4 + 4 events
+        Cuts cuts;
+        cuts.cut(Incarnation(1), Seq(at));
+        const auto read_so_far = read(cuts);
+        ASSERT_TRUE(read_so_far) << at << ": " << read_so_far.error().message;
+        ASSERT_EQ(read_so_far->size(), at - 1) << "a batch an event";
+        ASSERT_TRUE(std::equal(read_so_far->begin(), read_so_far->end(), whole.begin()));
+        before.emplace_back(cuts, *read_so_far);
+    }
+    for (const std::uint64_t n : {1U, 2U}) {
+        make(files_, n);
+        for (const auto& [cuts, expected] : before) {
+            const auto after = read(cuts);
+            ASSERT_TRUE(after) << after.error().message;
+            EXPECT_EQ(*after, expected) << "segment " << n << " is archived";
+        }
+    }
 }
 
 TEST_F(Archive, EveryReaderKnowsIt) {

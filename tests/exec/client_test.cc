@@ -2,6 +2,8 @@
 
 #include <sys/wait.h>
 
+#include <algorithm>
+
 #include "exec/protocol.h"
 #include "exec_world.h"
 
@@ -103,6 +105,35 @@ TEST_F(ExecTest, PacketsThatNobodyUnderstandsEndTheConnectionOnly) {
     EXPECT_EQ(run(script(1, "exit 3")).exit, 3);
 }
 
+exec::Fd dial(const std::string& path) {
+    exec::Fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    return fd;
+}
+
+TEST_F(ExecTest, OfConnectionsThatSayNothingTheOldestAreClosed) {  // I9
+    constexpr std::size_t many = 40;
+    constexpr std::size_t bound = 16;  // with the worker's
+    std::vector<exec::Fd> silent;
+    const auto hung_up = [&] {
+        return static_cast<std::size_t>(
+            std::count_if(silent.begin(), silent.end(), [](const exec::Fd& fd) {
+                char byte = 0;
+                return ::recv(fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
+            }));
+    };
+    for (std::size_t i = 0; i < many; ++i) {
+        silent.push_back(dial(socket_path()));
+    }
+    EXPECT_TRUE(eventually([&] { return hung_up() >= many - (bound - 1); })) << hung_up();
+    EXPECT_EQ(run(script(1, "exit 3")).exit, 3) << "the worker's is none of them";
+    EXPECT_EQ(gone_, 0);
+    EXPECT_EQ(hung_up(), many - (bound - 1));
+}
+
 /// Says hello as a worker of another build does; true when the answer is the supervisor's own
 /// hello.
 bool foreign_hello(const std::string& socket_path) {
@@ -160,6 +191,36 @@ TEST_F(ExecTest, AWorkerThatItUnderstandsAgainKeepsIt) {
     ASSERT_TRUE(client_->acknowledge(outcome.number));
     EXPECT_EQ(run(script(2, "exit 4")).exit, 4);
     EXPECT_EQ(supervisor_pid(), before);
+}
+
+TEST(SupervisorClient, WhatASupervisorDoesNotReadIsBounded) {
+    char name[] = "/tmp/reeve-exec-XXXXXX";
+    ASSERT_NE(::mkdtemp(name), nullptr);
+    const std::string root = name;
+    const exec::Fd deaf(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    (root + "/s").copy(address.sun_path, sizeof address.sun_path - 1);
+    ASSERT_EQ(::bind(deaf.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(deaf.get(), 4), 0);
+    runtime::SupervisorClient client(program, root + "/state", root + "/s", root + "/log");
+    ASSERT_TRUE(client.connect(0));
+    env::ExecPlan plan;
+    plan.attempt = attempt_of(1);
+    plan.argv = {"/bin/true", std::string(100'000, 'x')};
+    plan.directory = root;
+    int sent = 0;
+    Status last = ok();
+    while (last && sent < 2000) {
+        last = client.start(plan);
+        ++sent;
+    }
+    ASSERT_FALSE(last) << "32 MiB are some 335 plans";
+    EXPECT_NE(last.error().message.find("does not read"), std::string::npos)
+        << last.error().message;
+    EXPECT_GT(sent, 300);
+    EXPECT_LT(sent, 400);
+    std::filesystem::remove_all(root);
 }
 
 TEST(SupervisorClient, SaysWhyThereIsNone) {

@@ -8,7 +8,11 @@
 #include "eventlog/archive.h"
 #include "eventlog/recovery.h"
 #include "eventlog/writer.h"
+#include "mirror/kept.h"
+#include "mirror/orphan.h"
 #include "mirror/repair.h"
+#include "projection/kv/map_store.h"
+#include "replay/replay.h"
 #include "runtime/spdlog_telemetry.h"
 #include "runtime/thread_tasks.h"
 #include "tests/share/share_world.h"
@@ -114,10 +118,12 @@ protected:
     }
     /// Rounds until nothing is left to do; every batch is told, and stands, at once.
     std::vector<mirror::ArchiveBatch> archive(const std::string& disk, const WriterId& self,
-                                              const SegmentId& held, std::int64_t days) {
-        mirror::Archiver archiver(env(), share_->log(), dir / disk, trust(), self);
+                                              const SegmentId& held, std::int64_t days,
+                                              const std::set<WriterId>& removed = {}) {
+        mirror::Archiver archiver(env(), share_->log(), share_->archive(), dir / disk, trust(),
+                                  self);
         std::vector<mirror::ArchiveBatch> out;
-        archiver.begin({clock.wall_now().ms - days * day_ms, {{owner, held}}});
+        archiver.begin({clock.wall_now().ms - days * day_ms, {{owner, held}}, removed});
         for (int steps = 0; !archiver.idle(); ++steps) {
             EXPECT_LT(steps, 1000);
             if (auto batch = archiver.step()) {
@@ -188,8 +194,8 @@ TEST_F(Age, WhatIsYoungOrNotHeldByAllStaysAsItIs) {
     EXPECT_TRUE(archive("one", owner, everything, 50).empty()) << "too young";
     EXPECT_TRUE(archive("one", owner, segment(1), 30).empty()) << "a mirror stands in it";
     EXPECT_EQ(stands(dir / "one", segment(1)), "plain");
-    mirror::Archiver archiver(env(), share_->log(), dir / "one", trust(), owner);
-    archiver.begin({clock.wall_now().ms - 30 * day_ms, {}});
+    mirror::Archiver archiver(env(), share_->log(), share_->archive(), dir / "one", trust(), owner);
+    archiver.begin({clock.wall_now().ms - 30 * day_ms, {}, {}});
     while (!archiver.idle()) {
         EXPECT_FALSE(archiver.step()) << "somebody has said nothing of it";
     }
@@ -210,6 +216,69 @@ TEST_F(Age, HeldIsWhatTheLeastOfTheOthersHasTold) {
     EXPECT_TRUE(held.contains(owner)) << "alone: nobody else has to hold it";
 }
 
+TEST_F(Age, WhatTheShareHoldsOfARemovedWriterIsArchivedByAnother) {  // I6, I7, I8
+    const auto batches = archive("two", other, everything, 30, {owner});
+    ASSERT_EQ(batches.size(), 2U);
+    EXPECT_FALSE(batches[0].shared);
+    EXPECT_TRUE(batches[1].shared);
+    EXPECT_EQ(batches[1].writer, owner);
+    EXPECT_EQ(stands(share_root(), segment(1)), "archive");
+    EXPECT_EQ(stands(share_root(), segment(2)), "archive");
+    EXPECT_EQ(stands(share_root(), segment(3)), "plain") << "nothing continues it";
+    EXPECT_TRUE(archive("two", other, everything, 30, {owner}).empty());
+
+    // Sharing for it puts nothing beside them; it would be in front of the archive.
+    const auto slot = *share_->log().head(owner);
+    ASSERT_TRUE(slot);
+    ASSERT_TRUE(
+        mirror::share_for(env(), share_->log(), (dir / "two") + "/" + owner.v, *slot, other));
+    EXPECT_EQ(stands(share_root(), segment(1)), "archive");
+    // Who joins reads them, and the writer, should it come back, finds its log as it was.
+    puller_ = std::make_unique<mirror::Puller>(env(), share_->log(),
+                                               options("three", WriterId("orin.worker"), 1));
+    pull();
+    EXPECT_EQ(read("three"), before_);
+    pusher_ = std::make_unique<mirror::Pusher>(env(), share_->log(), options("one", owner, 3));
+    ASSERT_TRUE(push());
+    EXPECT_TRUE(pusher_->take_notices().empty());
+}
+
+TEST_F(Age, TwoThatArchiveForARemovedWriterAtOnceLeaveOneWholeForm) {  // I8
+    const WriterId third("orin.worker");
+    puller_ = std::make_unique<mirror::Puller>(env(), share_->log(), options("three", third, 1));
+    pull();
+    mirror::Archiver a(env(), share_->log(), share_->archive(), dir / "two", trust(), other);
+    mirror::Archiver b(env(), share_->log(), share_->archive(), dir / "three", trust(), third);
+    for (auto* one : {&a, &b}) {
+        one->begin({clock.wall_now().ms - 30 * day_ms, {{owner, everything}}, {owner}});
+    }
+    int told = 0;
+    while (!a.idle() || !b.idle()) {
+        for (auto* one : {&a, &b}) {
+            if (const auto batch = one->step()) {
+                told += batch->shared ? 1 : 0;
+                one->go(batch->number);
+            }
+        }
+    }
+    EXPECT_EQ(told, 2) << "each found them plain";
+    EXPECT_EQ(stands(share_root(), segment(1)), "archive");
+    EXPECT_EQ(stands(share_root(), segment(2)), "archive");
+    puller_ = std::make_unique<mirror::Puller>(env(), share_->log(),
+                                               options("four", WriterId("vega.worker"), 1));
+    pull();
+    EXPECT_EQ(read("four"), before_);
+}
+
+TEST_F(Age, WhatTheShareShowsOtherwiseOfARemovedWriterIsLeftAsItIs) {  // I6
+    const auto path = share_root() + "/" + owner.v + "/" + eventlog::segment_name(segment(1));
+    fs::resize_file(path, fs::file_size(path) - 100);
+    flip(share_root() + "/" + owner.v + "/" + eventlog::segment_name(segment(2)));
+    EXPECT_EQ(archive("two", other, everything, 30, {owner}).size(), 1U);
+    EXPECT_EQ(stands(share_root(), segment(1)), "plain");
+    EXPECT_EQ(stands(share_root(), segment(2)), "plain");
+}
+
 TEST_F(Age, AMemberThatJoinsReadsWhatIsArchivedFromTheShare) {
     ASSERT_EQ(archive("one", owner, everything, 30).size(), 2U);
     puller_ = std::make_unique<mirror::Puller>(env(), share_->log(),
@@ -217,6 +286,56 @@ TEST_F(Age, AMemberThatJoinsReadsWhatIsArchivedFromTheShare) {
     pull();
     EXPECT_EQ(read("three"), before_);
     EXPECT_EQ(stands(dir / "three", segment(1)), "plain");
+}
+
+/// Another log beside the owner's says where that was forked; no operator has decided yet.
+TEST_F(Age, OverArchivesAnOpenCutIsWhatItIsOverSegments) {  // I5, I6
+    const Seq at(10);
+    const events::ForkSeen fork{owner, 1, at.v, {1}, {2}};
+    const auto told = dir / ("two/" + other.v);
+    ASSERT_TRUE(files.make_dirs(told));
+    eventlog::LogWriter::Options how;
+    how.directory = told;
+    how.cluster = cluster_id(7);
+    how.writer = other;
+    how.incarnation = Incarnation(1);
+    how.identity = test_identity(cluster_id(7), node_of(other));
+    const events::Payload payload = fork;
+    std::vector<events::Event> out;
+    ASSERT_TRUE((*eventlog::LogWriter::open(env(), how))->append(std::span(&payload, 1), &out));
+    eventlog::ForkBook book;
+    book.add(fork);
+    const auto replayed = [&] {
+        auto set = *replay::find_logs(files, dir / "two");
+        set.trust = trust();
+        kv::MapStore store(projection::Projection::table_names().size());
+        const auto done = replay::fold(files, set, {}, store);
+        EXPECT_TRUE(done) << done.error().message;
+        const auto view = done->projection->snapshot();
+        EXPECT_EQ(view->cut().at(owner).position.seq, Seq(at.v - 1));
+        return std::pair(view->digest(), projection::cut_name(view->cut()));
+    };
+    const auto mirrored = [&](const std::string& disk) {
+        mirror::Puller puller(env(), share_->log(), options(disk, WriterId("orin.worker"), 1));
+        EXPECT_TRUE(puller.round()->at(owner).caught_up);
+        puller.set_forks(book);
+        const auto round = puller.round();
+        EXPECT_TRUE(round) << round.error().message;
+        return round->at(owner).mirrored;
+    };
+    const auto before = replayed();
+    const auto mirror_before = mirrored("three");
+    EXPECT_EQ(mirror_before.seq, Seq(at.v - 1));
+
+    ASSERT_EQ(archive("two", other, everything, 30, {owner}).size(), 2U);
+    ASSERT_EQ(stands(dir / "two", segment(1)), "archive");
+    ASSERT_EQ(stands(share_root(), segment(1)), "archive");
+    EXPECT_EQ(replayed(), before);
+    EXPECT_EQ(mirrored("four"), mirror_before);
+    const auto kept =
+        mirror::look_at_mirror(files, dir / ("two/" + owner.v), trust(), owner, {}, book.of(owner));
+    ASSERT_TRUE(kept) << kept.error().message;
+    EXPECT_EQ(kept->declared, mirror_before);
 }
 
 TEST_F(Age, ADamagedArchiveIsMendedFromAnotherCopy) {  // I7
@@ -260,8 +379,8 @@ TEST_F(Age, WhatDoesNotVerifyIsNotArchived) {  // I7, I8
         file.seekp(9000);
         file.put('!');
     }
-    mirror::Archiver archiver(env(), share_->log(), dir / "one", trust(), owner);
-    archiver.begin({clock.wall_now().ms - 30 * day_ms, {{owner, everything}}});
+    mirror::Archiver archiver(env(), share_->log(), share_->archive(), dir / "one", trust(), owner);
+    archiver.begin({clock.wall_now().ms - 30 * day_ms, {{owner, everything}}, {}});
     while (!archiver.idle()) {
         if (const auto batch = archiver.step()) {
             EXPECT_EQ(batch->segments, 1U);
@@ -274,10 +393,10 @@ TEST_F(Age, WhatDoesNotVerifyIsNotArchived) {  // I7, I8
 }
 
 TEST_F(Age, ABatchThatIsNeverConfirmedKeepsBothAndIsToldAgain) {
-    mirror::Archiver archiver(env(), share_->log(), dir / "one", trust(), owner);
+    mirror::Archiver archiver(env(), share_->log(), share_->archive(), dir / "one", trust(), owner);
     const auto round = [&](bool confirm) {
         int told = 0;
-        archiver.begin({clock.wall_now().ms - 30 * day_ms, {{owner, everything}}});
+        archiver.begin({clock.wall_now().ms - 30 * day_ms, {{owner, everything}}, {}});
         while (!archiver.idle()) {
             if (const auto batch = archiver.step()) {
                 ++told;

@@ -3,6 +3,7 @@ has told it; what reads logs reads the same as before, also a node without mirro
 (I7, I8)."""
 
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -64,6 +65,19 @@ class Archive(FaultCase):
         lines = self.cluster.reeve("log", "export", self.cluster.state("nova")).splitlines()
         return [event for event in map(json.loads, lines) if event.get("kind") == kind]
 
+    def plan(self, ahead_ms):
+        """What `reeve retention` says of archives, by a clock that is ahead; daemons keep theirs."""
+        control = self.directory / "later"
+        control.mkdir(exist_ok=True)
+        (control / "rules").write_text(f"1 clock +{ahead_ms} * 0 0 /\n")
+        shim = self.faults.cluster.environment["nova.worker"]
+        environment = dict(os.environ, **shim, REEVE_CONFIG=str(self.cluster.config("nova")))
+        environment["REEVE_FAULTS"] = str(control)
+        done = subprocess.run([str(self.cluster.binaries / "reeve"), "retention", "--json"], env=environment, text=True,
+                              capture_output=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return next(one for one in json.loads(done.stdout)["classes"] if one["class"] == "archive")
+
     def test_what_has_aged_is_archived_and_reads_as_before(self):
         self.work("before", 6)
         wait_for(lambda: self.cluster.json("status")["jobs"].get("succeeded", 0) >= 6, 30, "all have run")
@@ -75,6 +89,14 @@ class Archive(FaultCase):
         wait_for(lambda: set(self.forms().values()) == {"plain"}, 20, "every mirror has the first segments")
         before = self.exported(self.cluster.share / "log")
 
+        self.assertEqual(self.plan(0)["archives"], [], "too young")
+        plan = self.plan(TWO_DAYS_MS)
+        self.assertEqual(sorted((one["where"], one["name"]) for one in plan["archives"]),
+                         sorted([("disk", f"{writer}/{FIRST}") for writer, _ in self.cluster.writers()]
+                                + [("share", f"nova.worker/{FIRST}")]))
+        self.assertEqual((plan["age_days"], plan["goes"]["items"], plan["removals"]), (1, 4, []))
+        self.assertGreater(plan["there"]["items"], 4)
+        self.assertEqual(set(self.forms().values()), {"plain"}, "the verb only looks")
         with self.faults.on("clock", f"+{TWO_DAYS_MS}"):
             wait_for(lambda: set(self.forms().values()) == {"archive"}, 60, f"all is archived: {self.forms()}")
         pairs = {(a, b) for a, _ in self.cluster.writers() for b, _ in self.cluster.writers()}
@@ -83,6 +105,7 @@ class Archive(FaultCase):
         details = [json.loads(event["detail"]) for event in self.observed("log.archived")]
         self.assertEqual({detail["where"] for detail in details}, {"share", "disk"})
         self.assertTrue(all(detail["archive_bytes"] < detail["plain_bytes"] for detail in details))
+        self.assertEqual(self.plan(TWO_DAYS_MS)["archives"], [])
         known = set(before)
         self.assertLessEqual(known, set(self.exported(self.cluster.share / "log")))
         self.assertLessEqual(known, set(self.exported(self.cluster.state("mira") / "log")))

@@ -2,7 +2,9 @@
 read from then on; a log that an operator's certificate does not cover is not (trust, I6, I9)."""
 
 import json
+import os
 import shutil
+import subprocess
 import unittest
 
 from harness import BINARIES, Cluster, ClusterCase, command, wait_for
@@ -101,6 +103,26 @@ class Membership(ClusterCase):
         done = self.cluster.run("log", "verify", self.cluster.share)
         self.assertEqual(done.returncode, 10, done.stdout)
         self.assertIn("no pinned operator", done.stdout)
+        # One of another cluster, whose name comes first, does not decide of which cluster the logs are.
+        stranger = Cluster(BINARIES, self.directory / "stranger", nodes=("abel",))
+        stranger.start("abel")
+        stranger.wait_serving("abel")
+        wait_for(lambda: list((stranger.share / "log" / "abel.worker").glob("*.head")), 10, "it has shared its log")
+        shutil.copytree(stranger.share / "log" / "abel.worker", self.cluster.share / "log" / "abel.worker")
+        stranger.close()
+        done = self.cluster.replay("run", "--logs", self.cluster.share, status=3)
+        self.assertEqual([one["writer"] for one in done["left_out"]], ["abel.worker", "vega2.worker"])
+        self.assertIn("no pinned operator", done["left_out"][1]["reason"])
+        self.assertGreater(done["events"], 0)
+        self.assertIn("nova.worker", done["cut"])
+        self.assertNotIn("vega2.worker", done["cut"])
+        text = subprocess.run([str(BINARIES / "reeve-replay"), "run", "--logs", str(self.cluster.share)],
+                              env=dict(os.environ, REEVE_CONFIG=str(self.cluster.config("nova"))), text=True,
+                              capture_output=True, timeout=60, check=False)
+        self.assertEqual(text.returncode, 3)
+        self.assertIn("log/vega2.worker is left out: ", text.stderr)
+        self.cluster.replay("verify", "--against", self.cluster.state("nova"), "--logs", self.cluster.share)
+        shutil.rmtree(self.cluster.share / "log" / "abel.worker")
         job = self.submit(command("/bin/true"))[0]
         self.wait_state(job, "succeeded")
         self.assertNotIn("vega2.worker", self.known())

@@ -192,8 +192,22 @@ TEST_F(Control, BytesOfRequestsThatComeInAreBounded) {
     EXPECT_TRUE(eventually(refused));
     EXPECT_EQ(call(path, "small"), me("small"));
     first.reset();
-    EXPECT_TRUE(eventually([&] { return call(path, std::string(600, 'x')) ==
-                                        me(std::string(600, 'x')); }));
+    EXPECT_TRUE(
+        eventually([&] { return call(path, std::string(600, 'x')) == me(std::string(600, 'x')); }));
+}
+
+TEST_F(Control, AnAnswerThatIsTooLongIsAnErrorInstead) {
+    const auto server = open();
+    const auto fd = dial(path);
+    send_frame(fd.get(), "everything");
+    const auto request = server->next(in(seconds(20)));
+    ASSERT_TRUE(request);
+    server->reply(request->id, Bytes(max_control_reply_bytes + 1));
+    const auto answer = receive_frame(fd.get());
+    EXPECT_LT(answer.size(), 1000U);
+    EXPECT_NE(answer.find("too long to be sent"), std::string::npos) << answer.substr(0, 200);
+    send_frame(fd.get(), "less");
+    EXPECT_EQ(as_text(server->next(in(seconds(20)))->body), "less");
 }
 
 TEST_F(Control, APeerThatHangsUpFreesItsPlace) {

@@ -35,6 +35,14 @@ TEST_F(Log, PutGetLength) {
               Code::not_found);
 }
 
+TEST_F(Log, WhatGoesOnNeedsABeginning) {  // I6
+    auto one = make_share();
+    EXPECT_EQ(one->log().put(alpha, segment, Offset(6), as_bytes("ghi")).error().code,
+              Code::not_found)
+        << "a late call must not leave a file with a hole where a segment was archived";
+    EXPECT_TRUE(one->log().segments(alpha).value().empty());
+}
+
 TEST_F(Log, OnlyOurNames) {
     auto one = make_share();
     for (const std::string name :

@@ -1,10 +1,15 @@
-// retention: what automation would remove from the share now, by class. Only looks.
+// retention: what automation would remove from the share now, by class, and which segments of logs
+// it would archive. Only looks.
 
 #include "node/retention.h"
 
 #include <fmt/format.h>
 
 #include "base/time_text.h"
+#include "mirror/archive_due.h"
+#include "mirror/kept.h"
+#include "mirror/segments.h"
+#include "node/archive_words.h"
 #include "runtime/os_entropy.h"
 #include "runtime/posix_clock.h"
 #include "runtime/posix_file_system.h"
@@ -17,6 +22,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int directories_a_step = 1000;
+constexpr std::int64_t day_ms = 86'400'000;
 
 struct Sums {
     std::size_t items = 0;
@@ -69,6 +75,70 @@ json class_document(control::RetentionClass what, const control::RetentionPolicy
             {"goes", document_of(going)},
             {"removals", std::move(names)},
             {"kept", kept}};
+}
+
+/// As the daemon of `self` sees them now.
+mirror::ArchiveLimits archive_limits(env::FileSystem& files, const daemon::FileConfig& config,
+                                     const std::string& log_root, const WriterId& self,
+                                     const projection::Snapshot& view, std::int64_t age_days) {
+    mirror::ArchiveLimits out;
+    const auto trust = config.trust();
+    for (const auto& word : view.retired()) {
+        const bool ours = word.cluster == config.cluster && trust.is_operator(word.operator_key);
+        const auto log = log_root + "/" + word.writer.v;
+        if (ours && mirror::greatest_serial(files, log, trust, word.writer) <= word.serial) {
+            out.removed.insert(word.writer);
+        }
+    }
+    std::set<WriterId> logs{self};
+    for (const auto& [writer, row] : view.cut()) {
+        logs.insert(writer);
+    }
+    auto writers = logs;
+    std::erase_if(writers, [&](const WriterId& one) { return out.removed.contains(one); });
+    out.held = mirror::held_by_all(logs, writers, node::told_mirrored(view));
+    out.over_before_ms = age_days > 0 ? wall_now_ms() - age_days * day_ms : 0;
+    return out;
+}
+
+/// Segments of the logs on this disk, and on the share of this writer's and of removed ones.
+Result<json> archive_document(env::FileSystem& files, share::Share& share,
+                              const daemon::FileConfig& config, const WriterId& self,
+                              const projection::Snapshot& view, std::int64_t age_days) {
+    const auto log_root = config.writer_state(self) + "/log";
+    const auto limits = archive_limits(files, config, log_root, self, view, age_days);
+    const mirror::ArchiveDue look(files, share.archive(), log_root, config.trust(), self);
+    TRY_ASSIGN(const auto places, look.places(limits));
+    Sums there;
+    Sums going;
+    json names = json::array();
+    for (const auto& place : places) {
+        TRY_ASSIGN(const auto found, look.in(place, limits));
+        for (const auto& id : found.plain) {
+            const auto name = mirror::file_name(id);
+            const auto shared = place.shared ? share.log().length(place.writer, name)
+                                             : Result<std::optional<std::uint64_t>>(std::nullopt);
+            const auto local = files.info(look.directory(place.writer) + "/" + name);
+            ++there.items;
+            there.bytes += place.shared ? (shared ? shared->value_or(0) : 0)
+                           : local      ? local->size
+                                        : 0;
+        }
+        for (const auto& one : found.due) {
+            add(going, {{}, {}, 1, one.bytes, one.over_ms, {}});
+            names.push_back({{"name", place.writer.v + "/" + mirror::file_name(one.id)},
+                             {"where", place.shared ? "share" : "disk"}});
+        }
+    }
+    there.files = there.items;
+    return json{{"class", "archive"},
+                {"age_days", age_days},
+                {"total_bytes", 0},
+                {"there", document_of(there)},
+                {"goes", document_of(going)},
+                {"removals", json::array()},
+                {"archives", std::move(names)},
+                {"kept", {{"young, not held by all, or the last", there.items - going.items}}}};
 }
 
 void print_table(const json& classes, const Options& options) {
@@ -127,6 +197,11 @@ int retention(Context& context) {
     for (const auto what : control::retention_classes) {
         classes.push_back(class_document(what, *policy, scan.items(), goes));
     }
+    auto archive = archive_document(files, share, **file, *writer, *view, policy->archive_days);
+    if (!archive) {
+        return context.fail(archive.error(), "reeve doctor");
+    }
+    classes.push_back(std::move(*archive));
     if (context.options.json) {
         context.print({{"schema", "reeve.retention/v1"}, {"policy", path}, {"classes", classes}});
         return exit_done;
@@ -139,7 +214,7 @@ int retention(Context& context) {
 
 void register_retention(Program& program) {
     auto& context = program.context;
-    verb(program, program.app, "retention", "what automation would remove now, by class",
+    verb(program, program.app, "retention", "what automation would remove or archive now, by class",
          "reeve retention --json", [&context] { return retention(context); });
 }
 

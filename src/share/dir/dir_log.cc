@@ -31,8 +31,7 @@ std::string log_dir(const WriterId& writer) { return "log/" + writer.v; }
 bool valid_segment_name(std::string_view name) {
     return name.size() == 2 * number_chars + 1 + segment_suffix.size() &&
            name.ends_with(segment_suffix) && name[number_chars] == '-' &&
-           parse_ten_digits(name.substr(0, number_chars)) &&
-           eventlog::parse_segment_name(name);
+           parse_ten_digits(name.substr(0, number_chars)) && eventlog::parse_segment_name(name);
 }
 
 /// Of a segment that is archived, the name by which everybody knows it.
@@ -85,7 +84,10 @@ Status DirLog::put(const WriterId& writer, const std::string& segment_file, Offs
     return tree_
         .in_dir(dir,
                 [&]() -> Status {
-                    TRY_ASSIGN(auto file, tree_.files().open(path, env::OpenMode::create));
+                    // What goes on has a beginning: a call that hung, and comes when that was
+                    // archived or set aside, must not leave a file with a hole in its place.
+                    const auto mode = at.v == 0 ? env::OpenMode::create : env::OpenMode::write;
+                    TRY_ASSIGN(auto file, tree_.files().open(path, mode));
                     TRY(file->write_at(at, bytes));
                     TRY(file->sync());
                     return at.v == 0 ? tree_.files().sync_dir(tree_.path(dir)) : ok();
@@ -130,11 +132,12 @@ Result<std::vector<std::string>> DirLog::plain_segments(const WriterId& writer) 
 }
 
 Result<eventlog::Archived> DirLog::archive(const WriterId& writer, const std::string& segment_file,
-                                           std::uint64_t bytes) {
+                                           std::uint64_t bytes, const WriterId& by) {
     TRY(expect_segment(writer, segment_file));
+    TRY(expect_writer(by));
     TRY(tree_.check());
     auto made = eventlog::make_archive(tree_.files(), tree_.path(log_dir(writer)),
-                                       *eventlog::parse_segment_name(segment_file), bytes);
+                                       *eventlog::parse_segment_name(segment_file), bytes, by.v);
     return made ? std::move(made) : tree_.explain(made.error()).with("archive " + segment_file);
 }
 

@@ -49,7 +49,7 @@ public:
     Result<std::vector<std::string>> segments(const WriterId& writer) override;
     Result<std::vector<std::string>> plain_segments(const WriterId& writer) override;
     Result<eventlog::Archived> archive(const WriterId& writer, const std::string& segment_file,
-                                       std::uint64_t bytes) override;
+                                       std::uint64_t bytes, const WriterId& by) override;
     Status drop_plain(const WriterId& writer, const std::string& segment_file) override;
     Result<std::string> quarantine(const WriterId& writer,
                                    const std::string& segment_file) override;

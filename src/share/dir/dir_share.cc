@@ -96,6 +96,7 @@ Status DirShare::create(env::FileSystem& files, const std::string& root, Cluster
 
 Identity& DirShare::identity() { return parts_->identity; }
 LogShare& DirShare::log() { return parts_->log; }
+LogArchive* DirShare::archive() { return &parts_->log; }
 Claims& DirShare::claims() { return parts_->claims; }
 Inbox& DirShare::inbox() { return parts_->inbox; }
 Objects& DirShare::objects() { return parts_->objects; }

@@ -34,6 +34,7 @@ public:
 
     Identity& identity() override;
     LogShare& log() override;
+    LogArchive* archive() override;
     Claims& claims() override;
     Inbox& inbox() override;
     Objects& objects() override;
