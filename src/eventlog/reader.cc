@@ -320,6 +320,11 @@ Status LogReader::seek(const LogPosition& cursor) {
         return ok();
     }
     TRY(enter(segment_of(cursor)));
+    if (cursor.end.v > stop_) {  // signed by its writer: nothing is missing here
+        return Error{Code::conflict, directory_ + "/" + segment_name(segment_of(cursor)) +
+                                         ": the log goes on from offset " + std::to_string(stop_) +
+                                         ", before offset " + std::to_string(cursor.end.v)};
+    }
     while (position_.end < cursor.end) {
         BatchHeader header;
         std::string why;

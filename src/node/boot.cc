@@ -84,6 +84,16 @@ Error gone_on_without(const NodeConfig& config, const eventlog::HeadSlot& head, 
                      " went on without events that only this disk has (" + why.message + ")"};
 }
 
+/// The own log is whole here, or the share has no more of it.
+Status end_adopting(env::Env env, const NodeConfig& config) {
+    const auto removed = env.files.remove(config.adopting_file());
+    if (!removed && removed.error().code == Code::not_found) {
+        return ok();
+    }
+    TRY(removed);
+    return env.files.sync_dir(config.state_directory);
+}
+
 /// Who has taken part: the task that asks the share, or the one that waits for it. Whoever comes
 /// first goes on; the other touches nothing any more.
 /// `adopting`: what this disk holds must not be gone on with.
@@ -145,9 +155,10 @@ public:
         if (head && beyond(*head, own.end)) {
             *turn_ = Turn::adopting;
             TRY(adopt_log(env_, share_, config_, *head, own.end));
-            *turn_ = Turn::contact;
             TRY_ASSIGN(own, recovered(env_.files, config_, cuts_));
+            *turn_ = Turn::contact;
         }
+        TRY(end_adopting(env_, config_));
         const auto own_last = std::max(own.end.incarnation, last_asked_for(env_, config_));
         TRY_ASSIGN(const auto mine, claim_incarnation(env_, share_, config_, nonce_,
                                                       std::max(own_last, greatest).next()));
@@ -190,14 +201,15 @@ private:
 
 /// Without the share: what the own disk holds, as it is. With nothing here nobody can tell a first
 /// start from a lost disk, whose next event would be another one than that of the same number on
-/// the share.
+/// the share; nor with a part of what it was adopting.
 Result<BootedLog> boot_alone(env::Env env, const NodeConfig& config, const share::Nonce& nonce,
                              const std::string& why) {
     env.telemetry.log(env::Level::warning, "share", "starting without the share: " + why);
     const auto cuts = known_forks(env, config).of(config.writer);
     TRY_ASSIGN(auto own, recovered(env.files, config, cuts));
-    if (own.end.incarnation == Incarnation(0)) {
-        return Error{Code::unavailable, "this disk holds no log of " + config.writer.v +
+    const auto part = env.files.info(config.adopting_file());
+    if (own.end.incarnation == Incarnation(0) || part || part.error().code != Code::not_found) {
+        return Error{Code::unavailable, "this disk holds no whole log of " + config.writer.v +
                                             " and the share, which may hold one, "
                                             "cannot be asked (" +
                                             why + "); it begins when the share answers"};
@@ -212,12 +224,25 @@ Result<BootedLog> boot_alone(env::Env env, const NodeConfig& config, const share
 
 }  // namespace
 
+Status know_nothing_before(env::FileSystem& files, const NodeConfig& config, Incarnation first) {
+    const auto before = remembered_incarnation(files, config.known_since_file());
+    if (before && *before && (*before)->incarnation >= first) {
+        return ok();
+    }
+    return remember_incarnation(files, config.known_since_file(), {first, {}});
+}
+
 Status adopt_log(env::Env env, share::Share& share, const NodeConfig& config,
                  const eventlog::HeadSlot& head, const eventlog::LogPosition& end) {
     env.telemetry.log(env::Level::warning, "log",
                       "the share holds more of this log than this disk, up to event " +
                           std::to_string(head.last_seq.v) + " after " + std::to_string(end.seq.v) +
                           ": adopting it");
+    // Durable before the first byte: what is interrupted is no log that goes on from where it ends,
+    // and what its runs did on the disk that is gone is not known here.
+    TRY_ASSIGN(const auto greatest, share.log().greatest_incarnation(config.writer));
+    TRY(know_nothing_before(env.files, config, std::max(greatest, head.incarnation).next()));
+    TRY(env.files.replace_file(config.adopting_file(), as_bytes("begun\n"), true));
     mirror::MirrorOptions options;
     options.log_root = config.log_root();
     options.trust = config.trust;

@@ -8,7 +8,8 @@
 //   the share went on      without events that only this disk has: another process with this
 //                          writer's name did; Code::replaced (exit 11)
 //   the share is away      the log goes on as it is, with a number that is asked for later; where
-//                          there is none it does not begin: Code::unavailable
+//                          there is none, or a part of one that was being pulled, it does not
+//                          begin: Code::unavailable
 
 #include "env/env.h"
 #include "eventlog/recovery.h"
@@ -27,6 +28,8 @@ struct BootedLog {
 Result<BootedLog> boot_log(env::Env env, share::Share& share, const NodeConfig& config,
                            const share::Nonce& nonce);
 
+/// Of what runs before `first` did without sharing it, this disk holds nothing: never taken back.
+Status know_nothing_before(env::FileSystem& files, const NodeConfig& config, Incarnation first);
 /// Pulls the own log on from `end` to what the share declares, into the own directory.
 /// Code::replaced: the share's log went on without events that only this disk has.
 Status adopt_log(env::Env env, share::Share& share, const NodeConfig& config,

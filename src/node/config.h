@@ -54,6 +54,11 @@ struct NodeConfig {
     std::string replaced_file() const { return state_directory + "/replaced"; }
     /// Present: the own log was found damaged; the next start reads it whole and mends it.
     std::string mend_file() const { return state_directory + "/log.mend"; }
+    /// Present: the own log is being pulled from the share; this disk holds a part of it.
+    std::string adopting_file() const { return state_directory + "/log.adopting"; }
+    /// The first run of which this disk knows everything: one before may have done what no log here
+    /// tells, on a disk that is gone or that this one is a copy of.
+    std::string known_since_file() const { return state_directory + "/known_since.json"; }
     /// Writers that an operator has removed, and where their logs end: known before any is folded.
     std::string retired_file() const { return state_directory + "/retired.json"; }
     /// What is known of forks, of all logs: known before any is folded.

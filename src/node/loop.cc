@@ -282,6 +282,7 @@ Result<projection::Applied> Loop::apply(std::span<const projection::FoldInput> i
 
 Status Loop::catch_up_own_log() {
     load_retired();
+    load_known_since();
     load_forks();
     TRY_ASSIGN(auto reader,
                eventlog::LogReader::open(env_.files, config_.log_root() + "/" + config_.writer.v,

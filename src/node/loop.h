@@ -211,6 +211,9 @@ private:
     void on_claim(const ClaimAnswer& answer);
     void claim_won(const ClaimAnswer& answer);
     void on_own_claims(const OwnClaims& claims);
+    void load_known_since();
+    void settle_unexplained(const AttemptId& attempt, const share::Ticket& ticket,
+                            const projection::AttemptRow* known);
     void request_claim(ClaimRequest request);
 
     // --- duties and what is known of others (loop_duties.cc)
@@ -368,7 +371,8 @@ private:
     std::map<JobId, KnownSpec> specs_;  // parsed documents, bounded
     std::size_t spec_bytes_ = 0;        // of their texts
     std::set<std::string> rejected_recently_;
-    MonoTime next_scan_;  // own claims by listing
+    MonoTime next_scan_;       // own claims by listing
+    Incarnation known_since_;  // the first run of which this disk knows everything
     MonoTime next_duty_scan_;
     MonoTime next_status_;
     MonoTime next_health_;

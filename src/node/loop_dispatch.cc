@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "node/incarnation_file.h"
 #include "node/loop.h"
 #include "projection/spec_rules.h"
 
@@ -402,10 +403,40 @@ void Loop::on_own_claims(const OwnClaims& claims) {
             continue;
         }
         if (!has_own_word(row, attempt)) {
-            append(events::JobReleased{attempt, config_.node,
-                                       "a claim that this log does not explain"});
+            settle_unexplained(attempt, ticket, row->attempt(attempt.attempt));
         }
     }
+}
+
+void Loop::load_known_since() {
+    const auto since = remembered_incarnation(env_.files, config_.known_since_file());
+    known_since_ = !since   ? writer_->position().incarnation  // unreadable: of no run but this
+                   : *since ? (*since)->incarnation
+                            : Incarnation(0);
+}
+
+// Of a run that this disk was there for nothing can have begun: JobStarted comes first (I3). Of
+// another one nobody knows: its disk is gone, or is a machine that still runs (I2).
+void Loop::settle_unexplained(const AttemptId& attempt, const share::Ticket& ticket,
+                              const projection::AttemptRow* known) {
+    if (ticket.incarnation >= known_since_) {
+        append(
+            events::JobReleased{attempt, config_.node, "a claim that this log does not explain"});
+        return;
+    }
+    const bool told = known != nullptr && known->lost && known->lost->by_owner;
+    if (told || links_.supervisor == nullptr) {
+        return;
+    }
+    const auto killed = links_.supervisor->kill_strays(attempt);
+    if (!killed) {
+        env_.telemetry.log(env::Level::error, "compute",
+                           attempt.text() + ": " + killed.error().message);
+        return;  // at the next scan
+    }
+    append(events::JobLost{attempt, config_.writer,
+                           "claimed by run " + std::to_string(ticket.incarnation.v) +
+                               ", and what that did is not known on this disk"});
 }
 
 // Offers are a duty: workers that order the line from views of different age would contend for the

@@ -73,10 +73,14 @@ Status Node::look_at_boot() {
 
 // A worker remembers the boot only when it has settled what the boot interrupted
 // (loop_attempts.cc). One that has a log and no memory of a boot has lost its disk, or a part of
-// it: no local claim proves any more that an attempt never began (I2).
+// it: no local claim proves any more that an attempt never began (I2). Nor does a log without a
+// word about a claim, behind a boot.
 Status Node::settle_boot() {
     const bool first = boot_unknown_ && incarnation_before_ == Incarnation(0);
     rebooted_ = rebooted_ || (boot_unknown_ && !first);
+    if (rebooted_) {  // another machine may run on with the disk that this is a copy of
+        TRY(know_nothing_before(services_.env.files, config_, incarnation_));
+    }
     const bool remember_now = first || services_.supervisor == nullptr;
     return remember_now
                ? services_.env.files.replace_file(config_.boot_file(), as_bytes(boot_id_), true)

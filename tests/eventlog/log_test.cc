@@ -222,6 +222,30 @@ TEST_F(Log, ABatchThatTheNextSegmentExcludesIsNotRead) {
     EXPECT_EQ(read().value_or({}), (std::vector<std::string>{"kept", "after"}));
 }
 
+// Of two copies of a disk each may have gone on: what the other one declared is not damage here.
+TEST_F(Log, ACursorBehindTheEndThatTheNextSegmentNamesIsOfAnotherLog) {
+    auto log = open(1);
+    append(*log, "both know this");
+    const auto end = log->position();
+    append(*log, "only the other one said this");
+    const auto cursor = log->position();
+    log.reset();
+    LogWriter::Options options{directory_, cluster_, writer_, Incarnation(2),       {},
+                               identity_,  end,      {},      default_segment_bytes};
+    auto next = *LogWriter::open({clock_, files_, tasks_, entropy_, telemetry_}, options);
+    append(*next, "after");
+    const auto code = [&] {
+        auto reader = *LogReader::open(files_, directory_, trust_, writer_);
+        EXPECT_TRUE(reader.seek(end));
+        const auto found = reader.seek(cursor);
+        return found ? Code::invalid : found.error().code;
+    };
+    EXPECT_EQ(code(), Code::conflict);  // its bytes stand there
+    std::filesystem::resize_file(directory_ + "/" + segment_name({Incarnation(1), SegmentNo(1)}),
+                                 end.end.v);
+    EXPECT_EQ(code(), Code::conflict);  // they do not
+}
+
 TEST_F(Log, TheClockOfALogNeverGoesBack) {
     Hlc ahead;
     {

@@ -215,5 +215,22 @@ TEST_F(PusherTest, ASegmentThatOurKeySignedAndWeDidNotWriteReplacesUs) {
     EXPECT_FALSE(std::filesystem::exists(at("log/nova.worker/quarantine")));
 }
 
+// A copy begins while the original shares on: what HEAD declares then is in no history of the copy,
+// which must say so and not take it for damage of its own.
+TEST_F(PusherTest, WhoSharedOnBehindOurBeginningReplacesUs) {
+    auto first = start("one", nova, 1);
+    say(first, "both know this");
+    ASSERT_TRUE(push(first));
+    std::filesystem::copy(dir / "one", dir / "clone", std::filesystem::copy_options::recursive);
+    salt_ = 100;
+    auto clone = start("clone", nova, 2);
+    say(clone, "other");
+    say(first, "one");
+    ASSERT_TRUE(push(first));
+    const auto pushed = push(clone);
+    ASSERT_FALSE(pushed);
+    EXPECT_EQ(pushed.error().code, Code::replaced) << pushed.error().message;
+}
+
 }  // namespace
 }  // namespace reeve::testing

@@ -2,6 +2,7 @@
 
 #include "node/boot.h"
 
+#include "node/incarnation_file.h"
 #include "runtime/posix_clock.h"
 #include "tests/mirror/mirror_world.h"
 
@@ -23,6 +24,7 @@ protected:
         return out;
     }
     Result<node::BootedLog> boot(const node::NodeConfig& how) {
+        std::filesystem::create_directories(dir / "state");  // as Node::make_directories does
         share::Nonce nonce{};
         nonce.fill(77);
         auto out = node::boot_log({time_, files, tasks_, entropy, telemetry_}, *share_, how, nonce);
@@ -184,6 +186,35 @@ TEST_F(Boot, WithoutTheShareALogGoesOnAndNoneIsBegun) {
     const auto back = boot(config());
     ASSERT_TRUE(back) << back.error().message;
     EXPECT_EQ(back->recovered.end, run.log->position());
+}
+
+// Adopting was interrupted: what lies here reads like a log that ends there, and is none.
+TEST_F(Boot, ALogOfWhichAPartWasAdoptedDoesNotBeginWithoutTheShare) {
+    auto first = start(root, nova, 1);
+    say(first, "long ago");
+    ASSERT_TRUE(push(first));
+    auto second = start(root, nova, 2);
+    say(second, "since");
+    ASSERT_TRUE(push(second));
+    std::filesystem::remove_all(dir / "state");
+    const auto whole = dir / "nas/log/nova.worker/0000000002-0000000001.rlog";
+    std::filesystem::rename(whole, dir / "hidden");
+    ASSERT_FALSE(boot(config()));  // the first of the two is here now
+    ASSERT_TRUE(std::filesystem::exists(own_file(1)));
+    EXPECT_TRUE(std::filesystem::exists(config().adopting_file()));
+    std::filesystem::rename(dir / "nas", dir / "away");
+    const auto alone = boot(config());
+    ASSERT_FALSE(alone);
+    EXPECT_EQ(alone.error().code, Code::unavailable) << alone.error().message;
+    std::filesystem::rename(dir / "away", dir / "nas");
+    std::filesystem::rename(dir / "hidden", whole);
+    const auto back = boot(config());
+    ASSERT_TRUE(back) << back.error().message;
+    EXPECT_EQ(back->recovered.end, second.log->position());
+    EXPECT_FALSE(std::filesystem::exists(config().adopting_file()));
+    const auto since = node::remembered_incarnation(files, config().known_since_file());
+    ASSERT_TRUE(since && *since);
+    EXPECT_EQ((*since)->incarnation, Incarnation(3));  // of both runs something may be gone
 }
 
 TEST_F(Boot, AShareThatWentOnWithoutEventsOfThisDiskReplacesIt) {

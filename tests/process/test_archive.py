@@ -19,7 +19,9 @@ TWO_DAYS_MS = 2 * 86_400_000
 FIRST = "0000000001-0000000001.rlog"
 
 
-class Archive(FaultCase):
+class Aging(FaultCase):
+    """Segments are archived when they are a day old, and looked for every second."""
+
     nodes = ("nova", "mira")
 
     @classmethod
@@ -78,6 +80,8 @@ class Archive(FaultCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         return next(one for one in json.loads(done.stdout)["classes"] if one["class"] == "archive")
 
+
+class Archive(Aging):
     def test_what_has_aged_is_archived_and_reads_as_before(self):
         self.work("before", 6)
         wait_for(lambda: self.cluster.json("status")["jobs"].get("succeeded", 0) >= 6, 30, "all have run")
@@ -139,6 +143,47 @@ class Archive(FaultCase):
         self.assertTrue((mirror / FIRST).exists(), "pulled anew, and young by the clock")
         self.cluster.wait_equal_cuts()
         self.cluster.verify_all()
+
+
+class Removed(Aging):
+    """All begins two days ago: who keeps the duties must not be ahead of the clock of the share."""
+
+    @classmethod
+    def configure(cls, cluster):
+        super().configure(cluster)
+        cls.past = cls.faults.on("clock", f"-{TWO_DAYS_MS}")
+        cls.past.__enter__()
+
+    def test_the_shared_log_of_a_removed_writer_is_archived_by_another(self):
+        cluster = self.cluster
+        for _ in range(2):  # two segments that another one continues
+            cluster.kill("mira.worker", signal.SIGTERM)
+            self.start_again("mira")
+        cluster.kill("mira.worker", signal.SIGTERM)
+        cluster.forget("mira.worker")
+        self.past.__exit__()
+        self.restart_nova()
+        cluster.wait_equal_cuts()
+        shared = cluster.share / "log" / "mira.worker"
+        before = sorted(path.name for path in shared.glob("*.rlog"))
+        self.assertEqual(len(before), 3)
+        events = len(cluster.reeve("log", "export", shared).splitlines())
+        cluster.reeve("node", "remove", "mira", "--force", "--reason", "its board died")
+        wait_for(lambda: [path.name for path in shared.glob("*.rlog")] == before[-1:], 60,
+                 "all but the last is archived")
+        told = [event for event in self.observed("log.archived") if event["subject"] == "mira.worker"
+                and json.loads(event["detail"])["where"] == "share"]
+        self.assertEqual(len({event["writer"] for event in told}), 1, "by who keeps the duties")
+        self.assertEqual(sum(json.loads(event["detail"])["segments"] for event in told), 2)
+        self.assertEqual(len(cluster.reeve("log", "export", shared).splitlines()), events)
+        cluster.replay("run", "--logs", cluster.share)
+        cluster.verify_all()
+
+    def restart_nova(self):
+        self.cluster.stop_daemons()
+        for role in ("worker", "coord"):
+            self.cluster.start("nova", role)
+        self.cluster.wait_serving("nova")
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ public:
         if (!ideal_) {
             return;
         }
+        excuse_the_replaced();
         submissions_are_there();
         executions_are_single();
         starts_came_first();
@@ -123,14 +124,17 @@ private:
 
     void read_logs() {
         for (auto* daemon : cluster_.daemons()) {
-            auto& reader = world_.start(daemon->machine->node, "check",
-                                        [this, daemon](env::Env& env) { read_log(env, *daemon); });
-            world_.wait_ended(reader);
+            read_log(*daemon, logs_[daemon->writer]);
         }
     }
 
-    void read_log(env::Env& env, const Daemon& daemon) {
-        auto& batches = logs_[daemon.writer];
+    void read_log(const Daemon& daemon, Batches& batches) {
+        auto& reader = world_.start(daemon.machine->node, "check",
+                                    [&](env::Env& env) { read_log(env, daemon, batches); });
+        world_.wait_ended(reader);
+    }
+
+    void read_log(env::Env& env, const Daemon& daemon, Batches& batches) {
         auto reader = eventlog::LogReader::open(env.files, cluster_.own_log(daemon),
                                                 cluster_.trust(), daemon.writer);
         if (!reader) {
@@ -182,6 +186,72 @@ private:
         auto read = store_.read();
         CHECK(read);
         ideal_.emplace(std::move(*read));
+    }
+
+    /// What only a machine accepted that was replaced by its copy (I1: a person says it again) may
+    /// be missing, and nothing else of it.
+    void excuse_the_replaced() {
+        for (const auto& machine : cluster_.machines()) {
+            const auto& daemon = *machine->daemons.front();
+            if (!daemon.replaced) {
+                continue;
+            }
+            Batches own;
+            read_log(daemon, own);
+            const auto& theirs = logs_[daemon.writer];
+            std::size_t common = 0;
+            while (common < own.size() && common < theirs.size() &&
+                   own[common].raw == theirs[common].raw) {
+                ++common;
+            }
+            excuse_requests(*machine, own, common);
+            excuse_executions(*machine, own);
+        }
+    }
+
+    void excuse_requests(const Machine& machine, const Batches& own, std::size_t common) {
+        for (auto i = common; i < own.size(); ++i) {
+            for (const auto& event : own[i].events) {
+                const auto* told = std::get_if<events::JobSubmitted>(&event.payload);
+                const auto* no = std::get_if<events::JobRejected>(&event.payload);
+                for (auto& one : truth_.requests) {
+                    const bool here =
+                        told != nullptr && one.job == told->job && one.node == machine.node.name;
+                    one.excused = one.excused || here;
+                    const auto origin = told != nullptr ? told->origin
+                                        : no != nullptr ? no->origin
+                                                        : std::string();
+                    one.given = one.given && !origin.starts_with(one.name + "-");
+                }
+            }
+        }
+    }
+
+    /// What ran there and of which its successor cannot know.
+    void excuse_executions(const Machine& machine, const Batches& own) {
+        std::set<AttemptId> started;
+        for (const auto& batch : own) {
+            for (const auto& event : batch.events) {
+                if (const auto* start = std::get_if<events::JobStarted>(&event.payload)) {
+                    started.insert(start->attempt);
+                }
+            }
+        }
+        for (auto& one : truth_.executions) {
+            if (one.node != machine.node.name) {
+                continue;
+            }
+            if (!started.contains(one.attempt)) {
+                truth_.violated("I3: " + one.node + ", which was replaced, executed " +
+                                one.attempt.text() +
+                                " and its log does not say that it was started");
+            }
+            const auto* known = row(one.attempt.job);
+            const auto* attempt = known == nullptr ? nullptr : known->attempt(one.attempt.attempt);
+            const bool told = attempt != nullptr && attempt->starts.contains(one.writer) &&
+                              attempt->starts.at(one.writer).started && attempt->finished;
+            one.excused = one.excused || !told;
+        }
     }
 
     /// What the logs say of it went with a disk.
@@ -247,11 +317,11 @@ private:
         }
         for (const auto& [job, times] : by_job) {
             const auto* known = row(job);
-            if (excused(job)) {
-                continue;
-            }
             if (known == nullptr || known->submission() == nullptr) {
-                truth_.violated("I2: " + job.text() + " was executed and nobody has submitted it");
+                if (!excused(job)) {
+                    truth_.violated("I2: " + job.text() +
+                                    " was executed and nobody has submitted it");
+                }
                 continue;
             }
             const auto rules = projection::rules_of_document(known->submission()->document);
@@ -266,14 +336,19 @@ private:
     // ---- I3: whoever executed an attempt has said so in its log, also when the power went
     void starts_came_first() {
         for (const auto& one : truth_.executions) {
-            if (one.excused) {
-                continue;
-            }
             const auto* known = row(one.attempt.job);
             const auto* attempt = known == nullptr ? nullptr : known->attempt(one.attempt.attempt);
-            const WriterId writer(one.node + ".worker");
-            const bool said = attempt != nullptr && attempt->starts.contains(writer) &&
-                              attempt->starts.at(writer).started;
+            const auto& writer = one.writer;
+            const bool named = attempt != nullptr && attempt->starts.contains(writer);
+            const bool said = named && attempt->starts.at(writer).started;
+            if (one.excused) {
+                // What is not known is not excused as "nothing ran": that opens the next attempt.
+                if (named && attempt->starts.at(writer).released) {
+                    truth_.violated("I2: " + one.node + " executed " + one.attempt.text() +
+                                    " and says that nothing of it ran");
+                }
+                continue;
+            }
             if (!said) {
                 truth_.violated("I3: " + one.node + " executed " + one.attempt.text() +
                                 " and its log does not say that it was started");
@@ -335,8 +410,10 @@ private:
             for (const auto& batch : logs_[writer]) {
                 ends.insert(batch.position_after);
             }
+            const auto cut = truth_.cut_at.find(writer);
             for (const auto& position : positions) {
-                if (!ends.contains(position)) {
+                const bool is_cut = cut != truth_.cut_at.end() && position.seq > cut->second;
+                if (!is_cut && !ends.contains(position)) {
                     truth_.violated("I7: event " + std::to_string(position.seq.v) +
                                     " was the end of a batch in the log of " + writer.v +
                                     ", and is not any more");
@@ -412,9 +489,15 @@ private:
 
 std::string unrest_of_views(Cluster& cluster) {
     std::map<WriterId, eventlog::LogPosition> ends;
+    if (const auto* machine = cluster.needs_rescue()) {
+        return machine->node.name + " and its copy were both replaced";
+    }
     for (auto* daemon : cluster.daemons()) {
         if (!daemon->up()) {
             return daemon->writer.v + " does not run";
+        }
+        if (ends.contains(daemon->writer)) {
+            return daemon->machine->node.name + " and its copy both go on";
         }
         const auto cut = cluster.view(*daemon).cut();
         const auto own = cut.find(daemon->writer);
@@ -428,7 +511,9 @@ std::string unrest_of_views(Cluster& cluster) {
         for (const auto& [writer, end] : ends) {
             const auto found = cut.find(writer);
             if (found == cut.end() || found->second.position != end) {
-                return daemon->writer.v + " has not read all of " + writer.v;
+                const auto read = found == cut.end() ? Seq() : found->second.position.seq;
+                return daemon->writer.v + " has not read all of " + writer.v + ": event " +
+                       std::to_string(read.v) + " of " + std::to_string(end.seq.v);
             }
         }
     }
@@ -440,6 +525,9 @@ std::string unrest_of_views(Cluster& cluster) {
 void Watch::look() {
     for (auto* daemon : cluster_.daemons()) {
         for (const auto& [writer, cursor] : cluster_.view(*daemon).cut()) {
+            if (writer == daemon->writer && cluster_.has_copy(writer)) {
+                continue;  // what it alone holds may be what only the replaced one accepted
+            }
             positions[writer].insert(cursor.position);
         }
     }
@@ -495,7 +583,7 @@ void Watch::disk_goes(const Machine& machine) {
         one.given = false;  // whoever took the file may have been this machine
     }
     for (auto& one : truth.executions) {
-        const WriterId owner(one.node + ".worker");
+        const auto& owner = one.writer;
         const bool told =
             one.node != machine.node.name || known(one.attempt.job, [&](const JobRow& row) {
                 const auto* attempt = row.attempt(one.attempt.attempt);
@@ -512,7 +600,7 @@ std::string unrest(Cluster& cluster) {
     if (auto why = unrest_of_views(cluster); !why.empty()) {
         return why;
     }
-    for (const auto* machine : cluster.workers()) {
+    for (const auto& machine : cluster.machines()) {
         if (machine->exec.running()) {
             return machine->node.name + " executes something";
         }

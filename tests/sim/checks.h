@@ -23,7 +23,7 @@ public:
     /// (the gap of I1).
     void disk_goes(const Machine& machine);
 
-    /// Ends of logs that some view has folded (I7).
+    /// Ends of logs that some view has folded (I7); of a writer with a copy, other writers' views.
     std::map<WriterId, std::set<eventlog::LogPosition>> positions;
     /// Claims of attempts and of incarnations that stood on the share (I8).
     std::set<std::string> names;

@@ -8,8 +8,6 @@
 namespace reeve::sim {
 namespace {
 
-constexpr std::uint32_t cpus = 4;
-constexpr std::uint64_t memory_mb = 8192;
 constexpr std::uint64_t mebibyte = 1 << 20;
 constexpr milliseconds signal_slice{200};
 constexpr milliseconds keeper_slice{500};
@@ -44,9 +42,7 @@ Cluster::Cluster(World& world, Truth& truth, ClusterOptions options)
 
 Machine& Cluster::add(const std::string& name, bool worker) {
     auto& node = world_.add_node(name, world_.random().between(-800, 800));
-    machines_.push_back(std::make_unique<Machine>(world_, truth_, node));
-    auto& machine = *machines_.back();
-    auto& file = machine.file;
+    daemon::FileConfig file;
     file.path = "/local/" + name + "/etc/reeve.toml";
     file.cluster_name = "sim";
     file.cluster = id_;
@@ -62,9 +58,16 @@ Machine& Cluster::add(const std::string& name, bool worker) {
     file.timing = options_.timing;
     file.space = {mebibyte, 0};  // no ballast: it would be the largest file there is
     file.incoming_command = node::IncomingCommand::allow;
+    return add(node, file, worker ? node::Role::worker : node::Role::coordinator);
+}
+
+Machine& Cluster::add(Node& node, const daemon::FileConfig& file, node::Role role) {
+    machines_.push_back(std::make_unique<Machine>(world_, truth_, node));
+    auto& machine = *machines_.back();
+    machine.file = file;
     auto daemon = std::make_unique<Daemon>(projection::Projection::table_names().size());
     daemon->machine = &machine;
-    daemon->role = worker ? node::Role::worker : node::Role::coordinator;
+    daemon->role = role;
     daemon->writer = file.writer(daemon->role);
     machine.daemons.push_back(std::move(daemon));
     return machine;
@@ -101,10 +104,14 @@ Status Cluster::found(env::Env& env) {
 
 void Cluster::start() {
     for (auto* daemon : daemons()) {
-        daemon->wanted = true;
-        world_.scheduler().spawn(stage_group, "keep " + daemon->writer.v,
-                                 [this, daemon] { keep(*daemon); });
+        keep_up(*daemon);
     }
+}
+
+void Cluster::keep_up(Daemon& daemon) {
+    daemon.wanted = true;
+    world_.scheduler().spawn(stage_group, "keep " + daemon.writer.v,
+                             [this, &daemon] { keep(daemon); });
 }
 
 // A service manager: what has ended is started again after a while.
@@ -116,9 +123,7 @@ void Cluster::keep(Daemon& daemon) {
             const auto pause = milliseconds(world_.random().between(200, 3'000));
             daemon.not_before = std::max(daemon.not_before, now + pause);
             if (daemon.exit == node::exit_replaced) {
-                daemon.wanted = false;
-                truth_.violated("I6: " + daemon.writer.v +
-                                " was replaced, and nobody is its clone");
+                was_replaced(daemon);
             }
         }
         if (daemon.process == nullptr && daemon.wanted && now >= daemon.not_before) {
@@ -159,7 +164,7 @@ int Cluster::live(Daemon& daemon, Process& process) {
     StoryTelemetry telemetry(below.telemetry, truth_, daemon.writer.v);
     env::Env env{below.clock, below.files, below.tasks, below.entropy, telemetry};
     const auto& file = daemon.machine->file;
-    auto config = daemon::node_config(file, daemon.role, cpus, memory_mb);
+    auto config = daemon::node_config(file, daemon.role, machine_cpus, machine_memory_mb);
     if (!env.files.make_dirs(config.state_directory) || !env.files.make_dirs(file.run)) {
         return 2;
     }
@@ -189,6 +194,9 @@ int Cluster::run_node(Daemon& daemon, Process& process, node::NodeConfig config,
         // A task of its start may still hang on the share.
         leave(daemon, process, node.error().code == Code::replaced ? node::exit_replaced : 2);
         return 2;
+    }
+    if (daemon.replaced) {
+        truth_.violated("I6: " + machine.node.name + " was replaced, and runs again");
     }
     (*node)->start();
     truth_.tell(daemon.writer.v + " incarnation " + std::to_string((*node)->incarnation().v) +
@@ -307,7 +315,9 @@ std::vector<Daemon*> Cluster::daemons() const {
     std::vector<Daemon*> out;
     for (const auto& machine : machines_) {
         for (const auto& daemon : machine->daemons) {
-            out.push_back(daemon.get());
+            if (!daemon->replaced) {
+                out.push_back(daemon.get());
+            }
         }
     }
     return out;
@@ -316,7 +326,8 @@ std::vector<Daemon*> Cluster::daemons() const {
 std::vector<Machine*> Cluster::workers() const {
     std::vector<Machine*> out;
     for (const auto& machine : machines_) {
-        if (machine->daemons.front()->role == node::Role::worker) {
+        const auto& daemon = *machine->daemons.front();
+        if (daemon.role == node::Role::worker && !daemon.replaced) {
             out.push_back(machine.get());
         }
     }

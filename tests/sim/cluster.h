@@ -20,6 +20,9 @@
 
 namespace reeve::sim {
 
+constexpr std::uint32_t machine_cpus = 4;
+constexpr std::uint64_t machine_memory_mb = 8192;
+
 struct ClusterOptions {
     std::vector<std::string> workers{"mira", "nova", "orion", "vega"};
     std::string coordinator = "atlas";  // empty: none
@@ -42,6 +45,7 @@ struct Daemon {
     MonoTime not_before;         // it is started again
     std::optional<int> exit;     // of the last life that ended by itself
     std::uint64_t lives = 0;
+    std::optional<std::string> replaced;  // it ended with status 11, and why
 
     explicit Daemon(std::size_t tables) : store(tables) {}
     bool up() const { return process != nullptr && !process->ended(); }
@@ -54,6 +58,7 @@ struct Machine {
     daemon::FileConfig file;
     ExecModel exec;
     std::vector<std::unique_ptr<Daemon>> daemons;
+    Machine* twin = nullptr;  // has, or is, a copy of this disk
 };
 
 class Cluster {
@@ -76,13 +81,21 @@ public:
     void kill_supervisor(Machine& machine);
     /// The machine is down, and comes back with an empty state directory.
     void lose_disk(Machine& machine);
+    /// A second machine starts with a copy of the disk, a while later. At most once a machine.
+    Machine& clone(Machine& machine, Duration starts_in);
+    /// A machine of a pair that was replaced, both of them: a person has to look.
+    Machine* needs_rescue() const;
+    /// `reeve log rescue` there; what else it needs has an operator to decide.
+    void rescue(Machine& machine);
 
     World& world() { return world_; }
     Truth& truth() { return truth_; }
     BellNetwork& bells() { return bells_; }
     const std::vector<std::unique_ptr<Machine>>& machines() const { return machines_; }
+    /// Those that were not replaced.
     std::vector<Daemon*> daemons() const;
     std::vector<Machine*> workers() const;
+    bool has_copy(const WriterId& writer) const;
     Machine& machine(const std::string& name);
     const eventlog::Trust& trust() const { return trust_; }
     const std::string& root() const { return root_; }
@@ -95,8 +108,12 @@ public:
 
 private:
     Machine& add(const std::string& name, bool worker);
+    Machine& add(Node& node, const daemon::FileConfig& file, node::Role role);
+    void keep_up(Daemon& daemon);
     void keep(Daemon& daemon);
     void launch(Daemon& daemon);
+    void was_replaced(Daemon& daemon);
+    bool decide(env::Env& env, share::Share& share, const WriterId& writer);
     int live(Daemon& daemon, Process& process);
     int run_node(Daemon& daemon, Process& process, node::NodeConfig config, env::Env env);
     Result<eventlog::Identity> identity_of(env::Env& env, const Daemon& daemon);

@@ -124,6 +124,63 @@ TEST(SimCluster, AWorkerThatLostItsDiskRunsNothingAgain) {
     EXPECT_EQ(state, "lost") << testing::PrintToString(truth.story());
 }
 
+/// What becomes of a node at the moment at which it begins to execute what it has claimed: its
+/// start is durable there, and on no other disk.
+enum class Fate : std::uint8_t { loses_its_disk, was_cloned };
+
+/// A job without retry, taken by the coordinator: whoever runs it has claimed it.
+void claim_and(Fate fate, World& world, Cluster& cluster, Node& desk) {
+    auto& founder = world.start(desk, "init", [&](env::Env& env) { CHECK(cluster.found(env)); });
+    world.wait_ended(founder);
+    cluster.start();
+    world.sleep(seconds(20));
+    if (fate == Fate::was_cloned) {
+        cluster.clone(cluster.machine("mira"), seconds(60));
+        cluster.clone(cluster.machine("nova"), seconds(60));
+    }
+    auto& person = world.start(desk, "person", [&](env::Env& env) {
+        const nlohmann::json body{{"verb", "submit"},
+                                  {"documents", {R"({"argv":["/bin/work","200000","0","5"]})"}}};
+        EXPECT_TRUE(ask(cluster, env, "atlas", body).value("ok", false));
+    });
+    while (cluster.truth().executions.empty()) {
+        world.sleep(std::chrono::microseconds(100));
+    }
+    auto& machine = cluster.machine(cluster.truth().executions.front().node);
+    if (fate == Fate::loses_its_disk) {
+        cluster.lose_disk(machine);
+    } else {
+        world.add_front(Storm::hang, machine.node.client, seconds(120));
+    }
+    world.wait_ended(person);
+    world.sleep(seconds(900));
+}
+
+class OnlyItsDiskKnows : public testing::TestWithParam<Fate> {};
+
+// Who stands there afterwards, with another disk, finds a claim of its own that its log does not
+// explain. That nothing ran, it does not know (I2).
+TEST_P(OnlyItsDiskKnows, WhatRanRunsNowhereElse) {
+    Scheduler scheduler(1);
+    World world(scheduler, Faults::none());
+    Truth truth(scheduler);
+    Cluster cluster(world, truth,
+                    {.workers = {"mira", "nova"}, .coordinator = "atlas", .timing = {}});
+    auto& desk = world.add_node("desk");
+    scheduler.spawn(stage_group, "director", [&] {
+        claim_and(GetParam(), world, cluster, desk);
+        cluster.close();
+    });
+    const auto outcome = scheduler.run();
+    EXPECT_FALSE(outcome.failure) << scheduler.report();
+    EXPECT_EQ(truth.executions.size(), 1U) << testing::PrintToString(truth.story());
+    EXPECT_EQ(truth.violations(), std::vector<std::string>())
+        << testing::PrintToString(truth.story());
+}
+
+INSTANTIATE_TEST_SUITE_P(SimCluster, OnlyItsDiskKnows,
+                         testing::Values(Fate::loses_its_disk, Fate::was_cloned));
+
 TEST(SimCluster, ASeedIsTheSameRunTwice) {
     for (const std::uint64_t seed : {3U, 5U}) {
         auto plan = Plan::of(seed);

@@ -89,6 +89,20 @@ void ExecModel::disk_lost() {
     synced_number_ = 0;
 }
 
+void ExecModel::copy_files_of(const ExecModel& other, bool torn) {
+    last_number_ = other.last_number_;
+    if (torn) {
+        last_number_ = static_cast<std::uint64_t>(
+            world_.random().between(static_cast<std::int64_t>(other.synced_number_),
+                                    static_cast<std::int64_t>(other.last_number_)));
+    }
+    synced_number_ = last_number_;
+    outcomes_ = other.outcomes_;
+    outcomes_.erase(outcomes_.upper_bound(last_number_), outcomes_.end());
+    stall_permille_ = other.stall_permille_;
+    mistake_ = other.mistake_;
+}
+
 void ExecModel::break_link() {
     if (link_) {
         link_->broken = true;
@@ -233,7 +247,8 @@ void ExecModel::begin(const env::ExecPlan& plan) {
         one.end = env::ExecEnd::timed_out;
         one.signal = sigterm;
     }
-    truth_.executions.push_back({plan.attempt, node_.name, now, {}, {}, false});
+    truth_.executions.push_back(
+        {plan.attempt, node_.name, WriterId(node_.home + ".worker"), now, {}, {}, false});
     truth_.tell(node_.name + " executes " + plan.attempt.text());
     running_.insert_or_assign(plan.attempt, std::move(one));
 }

@@ -43,6 +43,8 @@ public:
     void power_lost();
     /// Behind power_lost: what was recorded and not acknowledged is gone too.
     void disk_lost();
+    /// The files of another one, as a copy of its disk brings them; what it runs, runs there.
+    void copy_files_of(const ExecModel& other, bool torn);
     /// How long a request may lie before it is looked at.
     void set_stalls(std::uint32_t permille) { stall_permille_ = permille; }
     bool running() const { return !running_.empty(); }

@@ -56,6 +56,8 @@ const std::vector<FaultRow>& fault_rows() {
         {"supervisor stalls", "exec-stalls"},
         {"crash", "crashes"},
         {"disk lost", "lost-disks"},
+        {"disk cloned", "clones"},
+        {"one of two clones replaced", "clones"},
         {"process paused", "pauses"},
         {"machine paused", "pauses"},
         {"datagram lost", "bells"},

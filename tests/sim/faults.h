@@ -21,8 +21,13 @@
 //   Amnesia: a machine comes back with an empty disk. Its log comes back from the share; what it
 //   had accepted and shared with nobody is lost, which is the budget of I1. It must run nothing
 //   again (I2).
-//   Clone: a second machine starts from a copy of a disk. One of the two is told that it was
-//   replaced, and stops for good (I6).
+//   Clone: a second machine starts from a copy of a disk, taken at any moment as files or as the
+//   power would leave it, while the first runs on, stands still, or is off for a while. Its view is
+//   worthless there, as after a boot. At most one of the two goes on: the other, or both, end with
+//   status 11, say by whom they were replaced, and stay away also when they are started again (I6).
+//   Only what the replaced one alone accepted may be missing; what it ran is lost, and runs nowhere
+//   else (I2). When both were replaced a person rescues one log, and decides where a forked one
+//   goes on. Not injected: a copy that is started under the same boot.
 // Local disk
 //   A sync fails: the dirty pages are there or not, the descriptor is poisoned. Reads and writes
 //   fail with io, a write after a prefix. The disk is full: everything that grows fails. Survived

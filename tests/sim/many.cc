@@ -41,11 +41,11 @@ RunSummary outcome_of(const std::string& line) {
     auto* out = ::fdopen(pipe, "w");
     for (auto i = first; out != nullptr && i < seeds.size(); i += step) {
         const auto line = line_of(run(seeds[i]));
+        std::fflush(stdout);  // its story: who was heard is killed
         if (std::fputs(line.c_str(), out) < 0 || std::fflush(out) != 0) {
             break;  // nobody listens any more
         }
     }
-    std::fflush(stdout);
     ::_exit(0);
 }
 

@@ -80,7 +80,7 @@ private:
             world_.start(desk_, "undrain", [this](env::Env& env) { undrain(cluster_, env); });
         world_.set_faults(Faults::none());
         cluster_.bells().set_loss(0);
-        for (auto* machine : cluster_.workers()) {
+        for (const auto& machine : cluster_.machines()) {
             machine->exec.set_stalls(0);
         }
         truth_.tell("trouble is over");
@@ -90,6 +90,9 @@ private:
     bool come_to_rest() {
         const auto until = scheduler().now() + seconds(plan_.most_rest_s);
         for (;;) {
+            if (auto* machine = cluster_.needs_rescue()) {
+                cluster_.rescue(*machine);
+            }
             const auto why = unrest(cluster_);
             if (why.empty()) {
                 truth_.tell("the cluster is at rest");
@@ -163,6 +166,7 @@ Plan Plan::of(std::uint64_t seed) {
     out.rollbacks = rarely(1);
     out.losses = rarely(1);
     out.lost_disks = rarely(1);
+    out.clones = rarely(1);
     return out;
 }
 
@@ -203,6 +207,7 @@ const std::map<std::string, void (*)(Plan&)>& switches() {
         {"rollbacks", [](Plan& p) { p.rollbacks = 0; }},
         {"losses", [](Plan& p) { p.losses = 0; }},
         {"lost-disks", [](Plan& p) { p.lost_disks = 0; }},
+        {"clones", [](Plan& p) { p.clones = 0; }},
         {"half-the-jobs", [](Plan& p) { p.jobs /= 2; }},
     };
     return off;
@@ -254,6 +259,7 @@ std::string Plan::text() const {
     add("rollbacks", rollbacks);
     add("losses", losses);
     add("lost disks", lost_disks);
+    add("clones", clones);
     add("drains", drains);
     add("cancels %", cancels_percent);
     add("bad %", bad_percent);

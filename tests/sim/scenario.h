@@ -36,6 +36,7 @@ struct Plan {
     int rollbacks = 0;
     int losses = 0;
     int lost_disks = 0;
+    int clones = 0;
     int cancels_percent = 0;
     int bad_percent = 0;
     int incoming_percent = 0;

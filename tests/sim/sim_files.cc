@@ -143,7 +143,7 @@ private:
 
 Result<Where> SimFileSystem::where(const std::string& path) const {
     const std::string nas = "/nas";
-    const auto local = "/local/" + process_.node().name;
+    const auto local = "/local/" + process_.node().home;
     const auto under = [&](const std::string& prefix) {
         return path == prefix || path.starts_with(prefix + "/");
     };

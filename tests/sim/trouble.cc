@@ -57,8 +57,28 @@ private:
 
     void lose_disk() {
         auto& machine = *some_daemon().machine;
+        if (machine.twin != nullptr) {
+            return;  // what it was replaced by went with the disk: a person's mistake
+        }
         watch_.disk_goes(machine);
         cluster_.lose_disk(machine);
+    }
+
+    /// The original runs on, or stands still, or is off for a while.
+    void clone() {
+        auto& machine = *some_daemon().machine;
+        if (machine.twin != nullptr) {
+            return;
+        }
+        cluster_.clone(machine, milliseconds(random_.between(0, 60'000)));
+        const auto what = random_.below(3);
+        if (what == 0) {
+            const auto d = milliseconds(random_.between(1'000, 150'000));
+            tell("all of " + machine.node.name + " stands still for " + ms(d));
+            world_.pause(machine.node, d);
+        } else if (what == 1) {
+            cluster_.crash(machine);
+        }
     }
 
     // ---- the share
@@ -225,6 +245,9 @@ private:
         }
         if (plan_.lost_disks != 0) {
             out.push_back({moment(begin_), [](Trouble& t) { t.lose_disk(); }});
+        }
+        if (plan_.clones != 0) {
+            out.push_back({moment(begin_), [](Trouble& t) { t.clone(); }});
         }
         if (plan_.losses != 0) {
             const auto at = moment(begin_);

@@ -19,7 +19,8 @@ namespace reeve::sim {
 /// One command that began to run. Made when the supervisor has won the local claim, never removed.
 struct Execution {
     AttemptId attempt;
-    std::string node;
+    std::string node;  // the machine
+    WriterId writer;
     MonoTime began;
     std::optional<MonoTime> ended;
     std::optional<env::ExecOutcome> outcome;  // as the supervisor recorded it
@@ -52,6 +53,7 @@ public:
     // What the budgets of I1 and I2 are about.
     std::map<std::string, MonoTime> disk_lost;  // by node, the last time
     std::vector<MonoTime> rollbacks;
+    std::map<WriterId, Seq> cut_at;  // an operator has decided that a forked log goes on there
 
     /// Something that a reader of the run wants to know.
     void tell(const std::string& what);

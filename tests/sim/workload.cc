@@ -193,9 +193,12 @@ json ask(Cluster& cluster, env::Env& desk, const std::string& node, const json& 
 
 namespace {
 
-bool set_drain(Cluster& cluster, env::Env& desk, const std::string& node, const char* value) {
-    const json body{
-        {"verb", "switch"}, {"name", "drain/" + node}, {"value", value}, {"reason", "because"}};
+bool set_drain(Cluster& cluster, env::Env& desk, const Machine& machine, const char* value) {
+    const auto& node = machine.node.name;
+    const json body{{"verb", "switch"},
+                    {"name", "drain/" + machine.file.node.v},
+                    {"value", value},
+                    {"reason", "because"}};
     const auto answer = ask(cluster, desk, node, body);
     const bool done = !answer.is_discarded() && answer.value("ok", false);
     if (done) {
@@ -213,7 +216,7 @@ void drain(Cluster& cluster, const Plan& plan, env::Env& desk) {
         const auto pause = milliseconds(random.between(0, plan.trouble_s * 1000 / n));
         desk.tasks.sleep_until(desk.clock.mono_now() + pause);
         const auto machines = cluster.workers();
-        set_drain(cluster, desk, machines[random.below(machines.size())]->node.name,
+        set_drain(cluster, desk, *machines[random.below(machines.size())],
                   random.below(3) == 0 ? "off" : "on");
     }
 }
@@ -238,8 +241,7 @@ void read(Cluster& cluster, const Plan& plan, env::Env& desk) {
 void undrain(Cluster& cluster, env::Env& desk) {
     for (const auto* machine : cluster.workers()) {
         // One that was told that it is replaced never answers again.
-        while (machine->daemons.front()->wanted &&
-               !set_drain(cluster, desk, machine->node.name, "off")) {
+        while (machine->daemons.front()->wanted && !set_drain(cluster, desk, *machine, "off")) {
             desk.tasks.sleep_until(desk.clock.mono_now() + ask_again);
         }
     }

@@ -50,6 +50,19 @@ Node& World::add_node(const std::string& name, std::int64_t wall_offset_ms) {
     return node;
 }
 
+Node& World::add_copy(const Node& of, const std::string& name, bool torn) {
+    auto& node = add_node(name, of.wall.offset_ms);
+    node.home = of.home;
+    node.disk.put_back(*of.disk.state());
+    if (torn) {
+        node.disk.crash(random());
+    } else {
+        node.disk.settle();
+    }
+    node.booted = scheduler_.now();
+    return node;
+}
+
 Process& World::start(Node& node, const std::string& program, std::function<void(env::Env&)> main) {
     const GroupId group{static_cast<std::uint32_t>(processes_.size() + 1)};
     const auto name = node.name + "." + program + "#" + std::to_string(group.v);

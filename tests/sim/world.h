@@ -34,12 +34,14 @@ struct SimWallClock {
 struct Node {
     Node(std::string its_name, ClientId number, std::int64_t offset_ms)
         : name(std::move(its_name)),
+          home(name),
           client(number),
           disk(false, number + 1U),
           mount_point(false, number + 1U) {
         wall.offset_ms = offset_ms;
     }
     const std::string name;
+    std::string home;       // whose files lie here: of the machine that this is a copy of
     const ClientId client;  // its number as a client of the NAS, from 1
     Disk disk;
     Disk mount_point;  // what stands at /nas while nothing is mounted there
@@ -58,7 +60,10 @@ public:
     World& operator=(const World&) = delete;
 
     Node& add_node(const std::string& name, std::int64_t wall_offset_ms = 0);
-    /// One life of a program on a node; it sees /local/<node>/... and /nas/.... `main` is its first
+    /// A second machine with the disk of `of` as it is now, or, with `torn`, as the power would
+    /// leave it.
+    Node& add_copy(const Node& of, const std::string& name, bool torn);
+    /// One life of a program on a node; it sees /local/<home>/... and /nas/.... `main` is its first
     /// task.
     Process& start(Node& node, const std::string& program, std::function<void(env::Env&)> main);
     /// kill -9.
