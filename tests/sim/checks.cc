@@ -10,6 +10,8 @@
 namespace reeve::sim {
 namespace {
 
+constexpr seconds time_to_tell{15};  // from the notice of a rollback to the logs of others
+
 using projection::JobRow;
 using projection::JobState;
 
@@ -631,14 +633,19 @@ void check_executions(Cluster& cluster) {
         by_attempt[one.attempt].push_back(&one);
     }
     const auto& truth = cluster.truth();
-    // The budget of I2: the share was rolled back behind the start, and the owner's disk is lost.
-    const auto in_budget = [&](const Execution& first) {
-        return !truth.disk_lost.contains(first.node) ||
-               std::none_of(truth.rollbacks.begin(), truth.rollbacks.end(),
-                            [&](MonoTime at) { return at > first.began; });
+    // The budget of I2: the share was rolled back behind the start, and the owner's disk is lost,
+    // or nobody had noticed and told it when the second one claimed.
+    const auto promised = [&](const Execution& first, const Execution& second) {
+        return std::none_of(truth.rollbacks.begin(), truth.rollbacks.end(), [&](MonoTime rollback) {
+            const bool told = std::any_of(
+                truth.rollbacks_told.begin(), truth.rollbacks_told.end(),
+                [&](MonoTime at) { return at > rollback && at + time_to_tell < second.began; });
+            return rollback > first.began &&
+                   (truth.disk_lost.contains(first.node) || (rollback < second.began && !told));
+        });
     };
     for (const auto& [attempt, all] : by_attempt) {
-        if (all.size() > 1 && !in_budget(*all[0])) {
+        if (all.size() > 1 && !promised(*all[0], *all[1])) {
             cluster.world().count("twice, outside the budget of I2");
         } else if (all.size() > 1) {
             cluster.truth().violated("I2: " + attempt.text() + " was executed " +

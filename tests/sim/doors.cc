@@ -1,5 +1,7 @@
 #include "tests/sim/doors.h"
 
+#include "mirror/mirror.h"
+
 namespace reeve::sim {
 namespace {
 
@@ -85,6 +87,9 @@ env::HostFacts SimHost::facts() {
 
 void StoryTelemetry::log(env::Level level, std::string_view category, std::string_view message) {
     below_.log(level, category, message);
+    if (message.starts_with(mirror::rolled_back)) {
+        truth_.rollbacks_told.push_back(truth_.now());
+    }
     if (level != env::Level::debug) {
         truth_.tell(who_ + ": " + std::string(category) + ": " + std::string(message));
     }

@@ -53,8 +53,10 @@ public:
     // What the budgets of I1 and I2 are about.
     std::map<std::string, MonoTime> disk_lost;  // by node, the last time
     std::vector<MonoTime> rollbacks;
+    std::vector<MonoTime> rollbacks_told;  // a writer noticed one
     std::map<WriterId, Seq> cut_at;  // an operator has decided that a forked log goes on there
 
+    MonoTime now() const { return scheduler_.now(); }
     /// Something that a reader of the run wants to know.
     void tell(const std::string& what);
     const std::vector<std::string>& story() const { return story_; }

@@ -158,9 +158,6 @@ Status DirTree::need_dir(const std::string& below) {
         }
     }
     TRY(check());
-    // That answer may have been under way for minutes; where the root is gone since, what is made
-    // would make it anew (I8).
-    TRY(files_.info(root_));
     TRY(each_part(below, true));
     const std::lock_guard lock(mutex_);
     if (known_dirs_.size() > 4096) {
