@@ -93,7 +93,7 @@ struct RemoteLog {
     std::optional<eventlog::HeadSlot> head;  // the last seen slot
     MonoTime head_changed;                   // when the observer last saw HEAD change
     MonoTime head_moved;                     // when it was last seen newer than before, here
-    MonoTime head_read;                      // when HEAD was last read without an error
+    MonoTime head_read;  // when the last read of HEAD without an error began
     bool caught_up = false;                  // mirrored == declared end of `head`
     bool retired = false;                    // by an operator: see Retired
     bool cut = false;  // what HEAD declares is behind a cut, and the mirror has reached that

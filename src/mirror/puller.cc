@@ -166,15 +166,16 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
         one.log.head = one.mirror.stored_slot();
         one.log.head_changed = env.clock.mono_now();
     }
+    const auto asked = env.clock.mono_now();  // an answer that comes late is of then
     TRY_ASSIGN(const auto slot, head_of(writer, one));
-    one.log.head_read = env.clock.mono_now();
+    one.log.head_read = asked;
     one.log.share_behind = one.log.head && (!slot || newer(*one.log.head, slot));
     if (!one.log.share_behind) {
         one.shared_slot.reset();
     }
     if (slot && newer(*slot, one.log.head)) {
         one.log.head = slot;
-        one.log.head_changed = env.clock.mono_now();
+        one.log.head_changed = asked;
         one.log.head_moved = one.log.head_changed;
     }
     const bool enough =

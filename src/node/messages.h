@@ -40,7 +40,7 @@ struct ClaimRequest {
 // ---- to the loop ----
 struct LogsRead {  // a pull round ended
     RemoteLogs logs;
-    MonoTime at;
+    MonoTime at;  // it began: what it found was true at some time since
 };
 struct ShareAway {  // a task could not reach the share
     std::string task;

@@ -207,6 +207,7 @@ void pull_task(TaskContext context) {
             return;
         }
         const auto& barrier = wish.barrier;
+        const auto begun = context.env.clock.mono_now();
         auto identity = context.share.identity().check();
         auto round = identity ? puller.round(wish.look.value_or(mirror::Look::heads))
                               : Result<RemoteLogs>(std::move(identity).error());
@@ -240,7 +241,7 @@ void pull_task(TaskContext context) {
             }
             static_cast<void>(context.mail.claims.push(std::move(answer)).has_value());
         }
-        tell_loop(context, LogsRead{std::move(*round), context.env.clock.mono_now()});
+        tell_loop(context, LogsRead{std::move(*round), begun});
     }
 }
 

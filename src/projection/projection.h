@@ -27,7 +27,7 @@
 namespace reeve::projection {
 
 /// Raised when the meaning of a fold changes: part of every row hash; a new one means a rebuild.
-constexpr std::uint32_t fold_version = 4;
+constexpr std::uint32_t fold_version = 5;
 
 using Digest = std::array<std::uint8_t, 16>;
 

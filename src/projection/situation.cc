@@ -28,12 +28,14 @@ struct Judge {
             return one.first != except && open_fate(one.second);
         });
     }
+    /// An earlier attempt that was started counts although nothing is known of its end: the next one
+    /// was opened by somebody who knew, and whose word has not arrived.
     std::uint32_t used() const {
         return static_cast<std::uint32_t>(
-            std::count_if(row.attempts.begin(), row.attempts.end(), [](const auto& one) {
+            std::count_if(row.attempts.begin(), row.attempts.end(), [this](const auto& one) {
                 const auto phase = one.second.phase();
                 return phase == Phase::lost || phase == Phase::stopped || phase == Phase::timeout ||
-                       phase == Phase::failed;
+                       phase == Phase::failed || (phase == Phase::started && one.first < k);
             }));
     }
     bool retry_allowed(Phase phase) const {

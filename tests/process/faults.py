@@ -151,7 +151,7 @@ class FaultCase(ClusterCase):
             done = self.cluster.run("jobs", "--limit", 100000, "--json", node="mira")
             jobs = json.loads(done.stdout)["jobs"] if done.returncode == 0 else []
             seen["open"] = [job for job in jobs if job["state"] != "succeeded"]
-            return self.names <= {job["name"] for job in jobs} and not seen["open"]
+            return self.names <= {job.get("name") for job in jobs} and not seen["open"]
 
         try:
             wait_for(ended, seconds, "every job has succeeded")

@@ -184,6 +184,8 @@ TEST(Situation, NothingTerminalIsShownWhileAnAttemptIsUnresolved) {
 }
 
 TEST(Situation, WhatFollowsAnAttemptIsOneContestedName) {
+    const Story silent_first =
+        add(new_job, {started(1), opened(2), started(2), finished(2, Outcome::failed)});
     const Story twice = add(failed_once, {opened(2), started(2), finished(2, Outcome::failed)});
     const std::string cancels = "cancelling: end cancelled a1 name a2 (cancel requested by uid 7)";
     run({{"no retry", failed_once, plain, "ending: end failed a1 name a2 (exit 1)"},
@@ -199,6 +201,10 @@ TEST(Situation, WhatFollowsAnAttemptIsOneContestedName) {
           "waiting: open next a2 name a3 at 3606000 (retry: exit 1)"},
          {"retries used up", twice, retry(1),
           "ending: end failed a2 name a3 (exit 1, retries used up)"},
+         {"the end of an earlier one has not arrived", silent_first, retry(1),
+          "lost: ask a2 name a3 (an earlier attempt is lost; the last one: exit 1)"},
+         {"it counts as a retry", silent_first, retry(2),
+          "waiting: open next a2 name a3 at 15000 (retry: exit 1)"},
          {"not this kind", failed_once, retry(2, "timeout lost"),
           "ending: end failed a1 name a2 (exit 1)"},
          {"a time limit", add(new_job, {started(1), finished(1, Outcome::timeout)}),

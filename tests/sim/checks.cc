@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "eventlog/archive.h"
 #include "eventlog/reader.h"
 #include "projection/spec_rules.h"
 
@@ -27,6 +28,31 @@ std::vector<std::string> names_below(World& world, const std::string& path) {
             out.insert(out.end(), more.begin(), more.end());
         } else {
             out.push_back(below);
+        }
+    }
+    return out;
+}
+
+/// What the logs say of the attempts of a job.
+std::string attempts_text(const projection::JobRow& row) {
+    std::string out;
+    for (const auto& [number, attempt] : row.attempts) {
+        out += "; a" + std::to_string(number.v);
+        if (attempt.opened) {
+            out += " opened by " + attempt.opened->stamp.writer.v + " (" + attempt.opened->reason +
+                   ")";
+        }
+        for (const auto& [writer, start] : attempt.starts) {
+            out += std::string(start.started ? " started by " : " ") + writer.v +
+                   (start.released ? ", released" : "");
+        }
+        if (attempt.lost) {
+            out +=
+                " lost, says " + attempt.lost->stamp.writer.v + " (" + attempt.lost->reason + ")";
+        }
+        if (attempt.finished) {
+            out += " finished on " + attempt.finished->node.v + ", outcome " +
+                   std::to_string(static_cast<int>(attempt.finished->outcome));
         }
     }
     return out;
@@ -330,7 +356,8 @@ private:
             const auto most = std::size_t{1} + rules.retry_max;
             if (times > most) {
                 truth_.violated("I2: " + job.text() + " was executed " + std::to_string(times) +
-                                " times, at most " + std::to_string(most) + " are allowed");
+                                " times, at most " + std::to_string(most) + " are allowed" +
+                                attempts_text(*known));
             }
         }
     }
@@ -382,6 +409,22 @@ private:
         }
     }
 
+    /// As it was written, also when it has become an archive.
+    Bytes own_segment(const Daemon& daemon, const std::string& name) {
+        const auto id = eventlog::parse_segment_name(name);
+        Bytes out;
+        auto& reader = world_.start(daemon.machine->node, "check", [&](env::Env& env) {
+            const auto file = id ? eventlog::open_segment(env.files, cluster_.own_log(daemon), *id)
+                                 : Error{Code::invalid, name};
+            const auto size = file ? (*file)->size() : Result<std::uint64_t>(0);
+            out.resize(size.value_or(0));
+            const auto read = file ? (*file)->read_at(Offset(0), out) : Result<std::size_t>(0);
+            out.resize(read.value_or(0));
+        });
+        world_.wait_ended(reader);
+        return out;
+    }
+
     // ---- I6: byte for byte
     void shared_is_a_prefix() {
         for (auto* daemon : cluster_.daemons()) {
@@ -392,8 +435,7 @@ private:
                     continue;
                 }
                 const auto shared = content(world_.nas(), dir + "/" + entry.name);
-                const auto own = content(daemon->machine->node.disk,
-                                         cluster_.own_log(*daemon) + "/" + entry.name);
+                const auto own = own_segment(*daemon, entry.name);
                 if (shared.size() > own.size() ||
                     !std::equal(shared.begin(), shared.end(), own.begin())) {
                     truth_.violated("I6: " + dir + "/" + entry.name + " (" +

@@ -165,7 +165,8 @@ Plan Plan::of(std::uint64_t seed) {
     out.clocks = rarely(40);
     out.rollbacks = rarely(1);
     out.losses = rarely(1);
-    out.lost_disks = rarely(1);
+    // Both are the double fault: two histories, of which a person chooses one.
+    out.lost_disks = out.rollbacks == 0 ? rarely(1) : 0;
     out.clones = rarely(1);
     return out;
 }
