@@ -46,7 +46,7 @@ void Loop::on_logs(const RemoteLogs& logs, MonoTime at) {
     }
     last_round_ = at;
     round_came_ = true;
-    pull_ok_ = now_ - at <= longest_gap;  // a call that hung answers what was true when it was asked
+    pull_ok_ = now_ - at <= longest_gap;  // a call that hung tells what was true when it was asked
     share_heard_ = true;
 }
 

@@ -28,8 +28,8 @@ struct Judge {
             return one.first != except && open_fate(one.second);
         });
     }
-    /// An earlier attempt that was started counts although nothing is known of its end: the next one
-    /// was opened by somebody who knew, and whose word has not arrived.
+    /// An earlier attempt that was started counts although nothing is known of its end: the next
+    /// one was opened by somebody who knew, and whose word has not arrived.
     std::uint32_t used() const {
         return static_cast<std::uint32_t>(
             std::count_if(row.attempts.begin(), row.attempts.end(), [this](const auto& one) {
