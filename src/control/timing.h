@@ -17,7 +17,8 @@ struct Timing {
 
     /// How often the share is asked for news when nobody rings, and for what is rare.
     milliseconds poll() const {
-        return std::clamp(coordinator_heartbeat / 2, milliseconds(50), milliseconds(5'000));
+        return std::clamp(std::min(coordinator_heartbeat, worker_heartbeat) / 2, milliseconds(50),
+                          milliseconds(5'000));
     }
     milliseconds relist() const { return 4 * poll(); }
     milliseconds fresh(milliseconds h) const { return 3 * h; }  // good enough to route to

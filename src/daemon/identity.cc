@@ -93,8 +93,18 @@ Result<eventlog::Identity> fetch_identity(env::FileSystem& files, const FileConf
 Status share_certificate(env::FileSystem& files, const FileConfig& config,
                          const eventlog::Certificate& certificate) {
     TRY_ASSIGN(const auto offered, offered_certificates(files, config));
-    const bool there = std::find(offered.begin(), offered.end(), certificate) != offered.end();
-    return there ? ok() : share::put_certificate(files, config.nas, certificate);
+    const auto same = std::find_if(offered.begin(), offered.end(), [&](const auto& one) {
+        return one.serial == certificate.serial;
+    });
+    if (same == offered.end()) {
+        return share::put_certificate(files, config.nas, certificate);
+    }
+    return *same == certificate
+               ? ok()
+               : Status(Error{Code::conflict,
+                              "serial " + std::to_string(certificate.serial) + " of " +
+                                  config.node.v +
+                                  " was given to another key as well; admit one of them again"});
 }
 
 }  // namespace reeve::daemon

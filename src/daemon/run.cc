@@ -208,11 +208,17 @@ void keep_certificate_shared(Process& process, const FileConfig& file,
                              const std::shared_ptr<std::atomic<bool>>& stop) {
     process.tasks.spawn("certificate", [&process, file, certificate, stop] {
         MonoTime next;
+        std::string told;
         while (!*stop) {
             const auto now = process.clock.mono_now();
             if (now >= next) {
                 next = now + certificate_look;
-                static_cast<void>(share_certificate(process.files, file, certificate).has_value());
+                const auto shared = share_certificate(process.files, file, certificate);
+                const bool news = !shared && shared.error().message != told;
+                if (news && shared.error().code == Code::conflict) {
+                    told = shared.error().message;
+                    process.telemetry.log(env::Level::error, "daemon", told);
+                }
             }
             process.tasks.sleep_until(now + signal_slice);
         }

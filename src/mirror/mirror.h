@@ -92,11 +92,11 @@ struct RemoteLog {
     eventlog::LogPosition mirrored;          // end of the mirror: verified, synced, signed for
     std::optional<eventlog::HeadSlot> head;  // the last seen slot
     MonoTime head_changed;                   // when the observer last saw HEAD change
-    MonoTime head_moved;                     // when it was last seen newer than before, here
-    MonoTime head_read;  // when the last read of HEAD without an error began
-    bool caught_up = false;                  // mirrored == declared end of `head`
-    bool retired = false;                    // by an operator: see Retired
-    bool cut = false;  // what HEAD declares is behind a cut, and the mirror has reached that
+    MonoTime head_moved;     // when it was last seen newer than one that the share showed before
+    MonoTime head_read;      // when the last read of HEAD without an error began
+    bool caught_up = false;  // mirrored == declared end of `head`
+    bool retired = false;    // by an operator: see Retired
+    bool cut = false;        // what HEAD declares is behind a cut, and the mirror has reached that
     bool share_behind = false;  // the share shows an older HEAD than `head`: rolled back
     std::string error;          // why it stopped, empty when well
 };

@@ -35,6 +35,7 @@ struct Puller::State {
         RemoteMirror mirror;
         RemoteLog log;
         std::string noticed;  // the error that was last told
+        bool seen = false;    // a HEAD of it was read from the share
         std::optional<LogScrub> scrub;
         bool doubted = false;                        // to be scrubbed whole, now
         std::string shared_for;                      // why sharing for it failed; told once
@@ -84,8 +85,9 @@ Puller::State::Remote& Puller::State::remote(const WriterId& writer) {
         return found->second;
     }
     return remotes
-        .emplace(writer,
-                 Remote{RemoteMirror(env, share, options, writer), {}, {}, {}, false, {}, {}, {}})
+        .emplace(
+            writer,
+            Remote{RemoteMirror(env, share, options, writer), {}, {}, false, {}, false, {}, {}, {}})
         .first->second;
 }
 
@@ -117,8 +119,6 @@ Status Puller::State::find_writers() {
     if (!shared) {
         return Error{Code::unavailable, "the share is away: " + shared.error().message};
     }
-    std::set<WriterId> found;
-    TRY(find_known(*shared, found));
     if (!local_known) {
         const auto entries = env.files.list(options.log_root);
         if (!entries && entries.error().code != Code::not_found) {
@@ -126,12 +126,14 @@ Status Puller::State::find_writers() {
         }
         for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {
             if (entry.kind == env::FileKind::directory && valid_writer_name(entry.name)) {
-                found.insert(WriterId(entry.name));
+                static_cast<void>(remote(WriterId(entry.name)));
             }
         }
+        remotes.erase(options.self);
         local_known = true;
     }
-    found.erase(options.self);
+    std::set<WriterId> found;
+    TRY(find_known(*shared, found));
     for (const auto& writer : found) {
         remote(writer);
     }
@@ -176,8 +178,10 @@ Status Puller::State::read(const WriterId& writer, Remote& one) {
     if (slot && newer(*slot, one.log.head)) {
         one.log.head = slot;
         one.log.head_changed = asked;
-        one.log.head_moved = one.log.head_changed;
+        // The first one may be as old as the share: heartbeats are not stored beside the mirror.
+        one.log.head_moved = one.seen ? asked : one.log.head_moved;
     }
+    one.seen = one.seen || slot.has_value();
     const bool enough =
         (is_retired(writer, one) && one.mirror.declared().seq >= retired.at(writer).end.seq) ||
         is_cut(writer, one);
@@ -409,11 +413,10 @@ Result<std::map<WriterId, RemoteLog>> Puller::round(Look look) { return state_->
 std::optional<Look> Puller::news(const Ring& ring) const {
     const auto found = state_->remotes.find(ring.writer);
     const auto known = found == state_->remotes.end() ? std::nullopt : found->second.log.head;
-    if (!known || ring.segment > known->segment) {
-        return Look::names;  // of another incarnation, perhaps
+    if (!known || ring.segment != known->segment || ring.end < known->durable_end) {
+        return Look::names;  // of another incarnation, perhaps: each begins with segment 1
     }
-    const bool seen = ring.segment < known->segment || ring.end <= known->durable_end;
-    return seen ? std::nullopt : std::optional(Look::heads);
+    return ring.end == known->durable_end ? std::nullopt : std::optional(Look::heads);
 }
 
 void Puller::set_retired(std::map<WriterId, Retired> retired) {

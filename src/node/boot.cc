@@ -113,7 +113,8 @@ public:
 
     Result<BootedLog> run() {
         TRY(share_.identity().check());
-        TRY_ASSIGN(auto head, share_.log().head(config_.writer));
+        TRY_ASSIGN(auto head,
+                   share_.log().head(config_.writer, config_.identity.certificate.serial));
         if (head && !cuts_.admits(head->incarnation, head->last_seq)) {
             head.reset();  // of a side that was cut off
         }

@@ -48,6 +48,8 @@ struct NodeConfig {
     std::string ballast_file() const { return state_directory + "/log.ballast"; }
     /// Present: the share was seen rolled back, and not every writer has been heard since.
     std::string rollback_file() const { return state_directory + "/share.rolled_back"; }
+    /// Which words of others of a rollback were heeded.
+    std::string heeded_file() const { return state_directory + "/rollbacks.json"; }
     /// Present: the view could not be written, and is built again at the next start.
     std::string rebuild_file() const { return state_directory + "/projection.rebuild"; }
     /// Present: another process writes this log; this one must not (exit 11).

@@ -73,6 +73,7 @@ int Loop::live() {
         }
         return exit_failed;
     }
+    read_heeded_rollbacks();
     if (env_.files.info(config_.rollback_file())) {
         rolled_back_at_ = now_;
     }
@@ -385,7 +386,7 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
         if (more) {
             held += batch->events.size();
             held_bytes += batch->raw.size();
-            look_at(*batch);
+            look_at(writer, *batch);
             writer_->observe(batch->events.empty() ? Hlc(0) : batch->events.back().hlc);
             batches.push_back(std::move(*batch));
         }
@@ -408,11 +409,11 @@ Status Loop::fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote
 
 // What others say of the share. They read the shared copy of this log: what does not verify there,
 // its owner shares again.
-void Loop::look_at(const eventlog::Batch& batch) {
+void Loop::look_at(const WriterId& writer, const eventlog::Batch& batch) {
     for (const auto& event : batch.events) {
         const auto* seen = std::get_if<events::Observation>(&event.payload);
         if (seen != nullptr && seen->kind == mirror::rolled_back) {
-            remember_rollback();  // a node that had written nothing since sees nothing missing
+            heed_rollback(writer, batch.position_after.seq);
         }
         if (seen == nullptr || seen->kind != "log.corrupt" || seen->subject != config_.writer.v ||
             !seen->detail.starts_with("log/") || now_ < next_compare_) {

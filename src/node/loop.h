@@ -105,7 +105,9 @@ private:
     void on_notices(const Noticed& noticed);
     bool first_time(const std::string& problem);
     void remember_replaced(const std::string& reason);
-    void look_at(const eventlog::Batch& batch);
+    void look_at(const WriterId& writer, const eventlog::Batch& batch);
+    void read_heeded_rollbacks();
+    void heed_rollback(const WriterId& writer, Seq seq);
 
     // --- what operators have signed (loop_operators.cc)
     void heed_operators(const projection::Snapshot& view);
@@ -312,12 +314,14 @@ private:
     std::set<JobId> changed_;  // since the last duties
 
     RemoteLogs remote_;
-    MonoTime last_round_;                     // last good pull round
-    MonoTime sighted_since_;                  // the share has been readable without a gap since
-    std::optional<MonoTime> rolled_back_at_;  // the share was seen older than what was written
-    MonoTime last_push_;                      // last declared HEAD
-    MonoTime last_life_;                      // last word to the push task
-    Hlc last_hlc_;                            // of the own log
+    MonoTime last_round_;                       // last good pull round
+    MonoTime sighted_since_;                    // the share has been readable without a gap since
+    std::map<WriterId, Seq> heeded_rollbacks_;  // the last word of each, on the own disk as well
+    std::set<WriterId> rollback_tellers_;       // whose word is waited out now
+    std::optional<MonoTime> rolled_back_at_;    // the share was seen older than what was written
+    MonoTime last_push_;                        // last declared HEAD
+    MonoTime last_life_;                        // last word to the push task
+    Hlc last_hlc_;                              // of the own log
     std::optional<events::NodeStarted> announcement_;  // of this run, until it is in the log
     SpaceSeen space_;
     std::uint64_t spooled_bytes_ = 0;  // of ended attempts, as last told

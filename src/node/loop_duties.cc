@@ -64,36 +64,6 @@ void Loop::notice_silence() {
     }
 }
 
-// Kept on the own disk: a restart must not forget that starts may be hidden (I2).
-void Loop::remember_rollback() {
-    rolled_back_at_ = now_;
-    auto kept = env_.files.replace_file(config_.rollback_file(), as_bytes("claims wait\n"), true);
-    if (!kept) {
-        env_.telemetry.log(env::Level::error, "share", kept.error().message);
-    }
-}
-
-bool Loop::any_behind() const {
-    return std::any_of(remote_.begin(), remote_.end(), [this](const auto& one) {
-        return one.second.share_behind && !one.second.retired && !one.second.cut &&
-               !hides_nothing(one.first);
-    });
-}
-
-/// It said goodbye and is read to that word.
-bool Loop::hides_nothing(const WriterId& writer) const {
-    const auto node = nodes_.find(writer);
-    return node != nodes_.end() && node->second.stopped && remote_.at(writer).caught_up;
-}
-
-void Loop::forget_rollback() {
-    if (rolled_back_at_ && pull_ok_ && all_heard_since(*rolled_back_at_)) {
-        rolled_back_at_.reset();
-        static_cast<void>(env_.files.remove(config_.rollback_file()).has_value());
-        env_.telemetry.log(env::Level::info, "share", "every writer has shared again");
-    }
-}
-
 milliseconds Loop::silent_for(const WriterId& writer) const {
     if (writer == config_.writer) {
         return milliseconds(0);
@@ -106,20 +76,6 @@ milliseconds Loop::silent_for(const WriterId& writer) const {
     const auto& log = found->second;
     const Duration silent = log.head_read - std::max(log.head_changed, sighted_since_);
     return std::chrono::duration_cast<milliseconds>(std::max(silent, Duration(0)));
-}
-
-/// After a rollback of the share what a writer had shared may be gone: only a HEAD written since
-/// shows that it stands there again. One that said goodbye and is read to that word hides nothing.
-/// One that is silent for long is not waited for, once the mirrors have shared for it what they
-/// have.
-bool Loop::all_heard_since(MonoTime moment) const {
-    const auto orphan = config_.timing.orphan(config_.timing.worker_heartbeat);
-    return std::all_of(remote_.begin(), remote_.end(), [&](const auto& one) {
-        const bool gone = silent_for(one.first) > orphan && now_ - moment > orphan;
-        return hides_nothing(one.first) || one.second.retired || one.second.cut ||
-               !one.second.head ||
-               ((one.second.head_moved > moment || gone) && !one.second.share_behind);
-    });
 }
 
 control::Liveness Loop::liveness(const WriterId& writer) const {
@@ -242,15 +198,17 @@ void Loop::heed_level(std::uint32_t raised) {
             known.push_back(node.level);
         }
     }
-    cluster_level_ = control::heeded_level(raised, cluster_level_, known);
+    // Nothing is kept before all were heard: the first logs that are read may be the raiser's
+    // alone.
+    const auto before = *level_known_ > 0 ? cluster_level_ : events::first_level;
+    cluster_level_ = control::heeded_level(raised, before, known);
     const std::string ignored = "level " + std::to_string(raised) +
                                 " is not heeded: not every member knows it; the cluster is at " +
                                 std::to_string(cluster_level_);
     if (raised > cluster_level_ && *level_known_ > 0 && first_time(ignored)) {
         env_.telemetry.log(env::Level::warning, "control", ignored);
     }
-    const bool settled =
-        *level_known_ > 0 || (last_round_ != MonoTime{} && share_ok() && all_caught_up());
+    const bool settled = *level_known_ > 0 || (share_heard_ && share_ok() && all_caught_up());
     if (!settled || *level_known_ == cluster_level_) {
         return;
     }

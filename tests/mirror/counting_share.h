@@ -2,6 +2,8 @@
 
 // A log share that counts what goes through it, and fails when it is told to.
 
+#include <functional>
+
 #include "share/share.h"
 
 namespace reeve::testing {
@@ -12,7 +14,8 @@ public:
     std::uint64_t put_bytes = 0;
     std::uint64_t got_bytes = 0;
     std::uint64_t looks = 0;
-    int puts_that_fail = 0;  // from now on
+    int puts_that_fail = 0;         // from now on
+    std::function<void()> in_head;  // while a HEAD is read; may be empty
 
     Status put(const WriterId& writer, const std::string& name, Offset at,
                ByteView bytes) override {
@@ -49,7 +52,11 @@ public:
     }
     Result<std::optional<eventlog::HeadSlot>> own_head(const WriterId& writer,
                                                        Incarnation incarnation) override {
-        return real_.own_head(writer, incarnation);
+        auto slot = real_.own_head(writer, incarnation);
+        if (in_head) {
+            in_head();
+        }
+        return slot;
     }
     Result<std::vector<WriterId>> writers() override { return real_.writers(); }
     Result<std::vector<std::string>> segments(const WriterId& writer) override {

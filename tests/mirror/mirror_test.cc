@@ -1,5 +1,6 @@
 // Push and pull over a real directory: what the share shows, whoever put it there.
 
+#include "tests/mirror/counting_share.h"
 #include "tests/mirror/mirror_world.h"
 
 namespace reeve::testing {
@@ -198,6 +199,60 @@ TEST_F(Mirror, AForkIsToldWithItsPlaceAndTheLogGoesOnWhereItIsDecided) {  // I5,
     EXPECT_TRUE(again.caught_up);
     EXPECT_FALSE(again.cut);
     EXPECT_EQ(again.mirrored, fresh.log->position());
+}
+
+// I2: who concludes something from what he has read must know how old it is.
+TEST_F(Mirror, AnAnswerIsAsOldAsItsQuestion) {
+    auto owner = start("one", nova, 1);
+    say(owner, "one");
+    ASSERT_TRUE(push(owner));
+    auto other = start("two", mira, 1);
+    CountingShare slow(share_->log());
+    auto with = options(other);
+    with.relist = seconds(3600);
+    mirror::Puller puller(env(), slow, with);
+    ASSERT_TRUE(puller.round());
+    const auto asked = clock.mono_now();
+    slow.in_head = [this] { clock.advance(seconds(120)); };
+    const auto round = puller.round(mirror::Look::heads);
+    ASSERT_TRUE(round) << round.error().message;
+    EXPECT_EQ(round->at(nova).head_read, asked);
+    EXPECT_EQ(clock.mono_now(), asked + seconds(120));
+}
+
+TEST_F(Mirror, ALookAtHeadsSeesARunThatIsKnownAndANewOneWhenItIsTimeToList) {
+    auto owner = start("one", nova, 1);
+    say(owner, "one");
+    ASSERT_TRUE(push(owner));
+    auto other = start("two", mira, 1);
+    auto with = options(other);
+    with.relist = seconds(10);
+    mirror::Puller puller(env(), share_->log(), with);
+    const auto look = [&](mirror::Look how) { return puller.round(how)->at(nova).mirrored; };
+    const auto ring = [&](const Side& side) {
+        const auto& end = side.log->position();
+        return puller.news({cluster_id(7), nova, end.segment, end.end});
+    };
+    EXPECT_EQ(ring(owner), mirror::Look::names);  // nothing is known of it yet
+    EXPECT_EQ(look(mirror::Look::heads), owner.log->position());
+    EXPECT_EQ(ring(owner), std::nullopt);
+    say(owner, "two");
+    EXPECT_EQ(ring(owner), mirror::Look::heads);
+    ASSERT_TRUE(push(owner));
+    EXPECT_EQ(look(mirror::Look::heads), owner.log->position());
+
+    const auto before = owner.log->position();
+    auto next = start("one", nova, 2);
+    say(next, "three");
+    ASSERT_TRUE(push(next));
+    EXPECT_EQ(look(mirror::Look::heads), before);
+    EXPECT_EQ(ring(next), mirror::Look::names);
+    EXPECT_EQ(look(mirror::Look::names), next.log->position());
+    auto last = start("one", nova, 3);
+    say(last, "four");
+    ASSERT_TRUE(push(last));
+    clock.advance(seconds(11));
+    EXPECT_EQ(look(mirror::Look::heads), last.log->position());
 }
 
 TEST_F(Mirror, ARemovedWriterIsReadToItsEndOnly) {

@@ -148,7 +148,7 @@ class Forks(ClusterCase):
         for node in ("nova", "mira"):
             wait_for(lambda node=node: not self.forks_at(node), 30, f"{node} knows the decision")
         done = json.loads(cluster.reeve("log", "rescue", "--yes", "--json", node="orin"))
-        self.assertGreaterEqual(done["events"], 2 * len(jobs), "submitted and started, at least")
+        self.assertGreaterEqual(done["events"], len(jobs), "submitted, at least: another node may have run it")
         self.back("orin")
         for job in jobs:  # of both sides: the share held the twin's
             for node in cluster.nodes:

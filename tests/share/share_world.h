@@ -9,6 +9,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <random>
@@ -72,12 +73,17 @@ public:
     std::atomic<bool> link_lies{false};
     std::atomic<bool> rename_lies{false};
     std::atomic<int> links{0};
+    std::function<void(const std::string& path)> after_read;  // of a whole file; may be empty
 
     Result<std::unique_ptr<env::File>> open(const std::string& path, env::OpenMode mode) override {
         return real_.open(path, mode);
     }
     Result<Bytes> read_file(const std::string& path, std::uint64_t limit) override {
-        return real_.read_file(path, limit);
+        auto bytes = real_.read_file(path, limit);
+        if (after_read) {
+            after_read(path);
+        }
+        return bytes;
     }
     Status replace_file(const std::string& path, ByteView bytes, bool durable) override {
         return real_.replace_file(path, bytes, durable);

@@ -75,6 +75,24 @@ TEST_F(Tree, WithoutIdentityNothingIsCreated) {
     EXPECT_TRUE(one->objects().put("status/alpha.json", as_bytes("y")));
 }
 
+// I8: between the look and what it allows, any time may pass.
+TEST_F(Tree, AShareThatWentSinceItsIdentityWasReadIsNotMadeAnew) {
+    auto one = make_share();
+    files.after_read = [&](const std::string& path) {
+        if (path.ends_with("reeve-cluster.json") && std::filesystem::exists(root())) {
+            std::filesystem::rename(root(), root() + ".away");
+        }
+    };
+    for (const auto& status : mutate_all(*one)) {
+        EXPECT_FALSE(status);
+    }
+    EXPECT_FALSE(std::filesystem::exists(root()));
+    // The first of them made nothing either, nor does one that begins with another.
+    std::filesystem::rename(root() + ".away", root());
+    EXPECT_FALSE(make_share()->objects().put("status/alpha.json", as_bytes("x")));
+    EXPECT_FALSE(std::filesystem::exists(root()));
+}
+
 TEST_F(Tree, AnotherClustersDirectoryIsNotTouched) {
     share::DirShare foreign(files, root(), test_trust(cluster_id(8)), entropy, clock);
     const auto before = everything_below(root());

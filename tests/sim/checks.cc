@@ -428,6 +428,9 @@ private:
     // ---- I6: byte for byte
     void shared_is_a_prefix() {
         for (auto* daemon : cluster_.daemons()) {
+            if (truth_.cut_at.contains(daemon->writer)) {
+                continue;  // the other history stays where it was
+            }
             const auto dir = cluster_.root() + "/log/" + daemon->writer.v;
             const auto entries = world_.nas().list(dir);
             for (const auto& entry : entries ? *entries : std::vector<env::DirEntry>{}) {

@@ -136,7 +136,8 @@ Status DirTree::each_part(std::string_view below, bool make) {
         const auto part = path(below.substr(0, end));
         if (make) {
             // Made before it is asked for: a network client may remember an absence for a minute.
-            // Never with parents: the share may be gone since its identity was read (I8).
+            // Never with parents: where the share went since its identity was read, and its root
+            // with it, nothing is made (I8). A bare mount point is told by that look alone.
             auto made = files_.make_dir(part);
             if (!made && made.error().code != Code::conflict) {
                 return std::move(made).with("make " + part);
