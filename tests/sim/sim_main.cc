@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <ctime>
 #include <iostream>
+#include <map>
 #include <numeric>
 
 #include "tests/sim/many.h"
@@ -26,7 +27,17 @@ struct Options {
     int jobs = -1;
     std::int64_t trouble_s = -1;
     unsigned processes = 0;
+    std::string mistake;
 };
+
+/// What the modelled supervisor does wrong, for a failure that is sure to be there.
+const std::map<std::string, ExecMistake>& mistakes() {
+    static const std::map<std::string, ExecMistake> out{
+        {"runs-again", ExecMistake::runs_again},
+        {"forgets-outcomes", ExecMistake::forgets_outcomes},
+    };
+    return out;
+}
 
 Plan plan_of(std::uint64_t seed, const Options& options) {
     auto plan = Plan::of(seed);
@@ -36,9 +47,36 @@ Plan plan_of(std::uint64_t seed, const Options& options) {
     if (options.minutes > 0) {
         plan.last(options.minutes * 60);
     }
+    if (!options.mistake.empty()) {
+        plan.mistake = mistakes().at(options.mistake);
+    }
     plan.jobs = options.jobs >= 0 ? options.jobs : plan.jobs;
     plan.trouble_s = options.trouble_s >= 0 ? options.trouble_s : plan.trouble_s;
     return plan;
+}
+
+/// What runs the same plan again, told in words.
+std::string command_of(std::uint64_t seed, const Options& options) {
+    std::string out = "tools/sim --story --seed " + std::to_string(seed);
+    const auto add = [&](const char* name, const std::string& value) {
+        out += std::string(" ") + name + " " + value;
+    };
+    if (!options.mistake.empty()) {
+        add("--mistake", options.mistake);
+    }
+    for (const auto& what : options.without) {
+        add("--without", what);
+    }
+    if (options.minutes > 0) {
+        add("--minutes", std::to_string(options.minutes));
+    }
+    if (options.jobs >= 0) {
+        add("--jobs", std::to_string(options.jobs));
+    }
+    if (options.trouble_s >= 0) {
+        add("--trouble", std::to_string(options.trouble_s));
+    }
+    return out;
 }
 
 std::string text_of(const RunResult& run, std::uint64_t seed, double cpu) {
@@ -79,7 +117,7 @@ public:
             again = plan.trouble_s > 5 &&
                     take(std::to_string(fewer.trouble_s) + " s of trouble", fewer);
         }
-        return text_ + "shortest found: " + command() + "\n";
+        return text_ + "shortest found: " + command_of(seed_, options_) + "\n";
     }
 
 private:
@@ -103,16 +141,6 @@ private:
         return same;
     }
 
-    std::string command() const {
-        std::string out = "tools/sim --story --seed " + std::to_string(seed_);
-        for (const auto& what : options_.without) {
-            out += " --without " + what;
-        }
-        out += options_.jobs >= 0 ? " --jobs " + std::to_string(options_.jobs) : "";
-        return out +
-               (options_.trouble_s >= 0 ? " --trouble " + std::to_string(options_.trouble_s) : "");
-    }
-
     const std::uint64_t seed_;
     Options options_;
     const std::string what_;
@@ -133,7 +161,7 @@ RunSummary run_one(std::uint64_t seed, const Options& options) {
     if (failed && options.shrink) {
         out.text += Shrinker(seed, options, result).run();
     } else if (failed) {
-        out.text += fmt::format("again, in words: tools/sim --story --seed {}\n", seed);
+        out.text += "again, in words: " + command_of(seed, options) + "\n";
     }
     return out;
 }
@@ -179,6 +207,9 @@ int main(int argc, char** argv) {
     app.add_option("--trouble", options.trouble_s, "for so many seconds, instead of the seed's");
     app.add_option("--without", options.without, "a class of trouble that is left out")
         ->check(CLI::IsMember(reeve::sim::Plan::classes()));
+    app.add_option("--mistake", options.mistake,
+                   "of the modelled supervisor, to test the simulator itself with")
+        ->check(CLI::IsMember(reeve::sim::mistakes()));
     CLI11_PARSE(app, argc, argv);
     return reeve::sim::run(options);
 }
