@@ -20,6 +20,7 @@
 #endif
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if defined(__SANITIZE_THREAD__)
@@ -52,11 +53,13 @@ private:
 class SwitchNotes {
 public:
     explicit SwitchNotes(const boost::context::stack_context& stack) : stack_(stack) {
+        forget_frames();
 #if defined(__SANITIZE_THREAD__)
         own_fiber_ = __tsan_create_fiber(0);
 #endif
     }
     ~SwitchNotes() {
+        forget_frames();
 #if defined(__SANITIZE_THREAD__)
         __tsan_destroy_fiber(own_fiber_);
 #endif
@@ -100,6 +103,15 @@ public:
     }
 
 private:
+    /// Who was killed does not return from its frames, and the next owner of that memory would be
+    /// told that it writes over them.
+    void forget_frames() {
+#if defined(__SANITIZE_ADDRESS__)
+        __asan_unpoison_memory_region(static_cast<const char*>(stack_.sp) - stack_.size,
+                                      stack_.size);
+#endif
+    }
+
     [[maybe_unused]] boost::context::stack_context stack_;
 #if defined(__SANITIZE_ADDRESS__)
     void* scheduler_fake_ = nullptr;
