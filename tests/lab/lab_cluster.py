@@ -76,7 +76,7 @@ class LabCluster(Cluster):
                 code = json.loads(printed)["join_code"]
             else:
                 self.reeve("node", "admit", node, "--yes")
-            self.lab[node].check(f"printf '\\n[log]\\nreserve_mb = 64\\nballast_mb = 1\\n' >>{HOME}/reeve.toml")
+            self.lab[node].check(f"printf '\\n[log]\\nreserve_mb = 64\\nballast_mb = 1\\n' >>{HOME}/reeve.toml && sync")
 
     # -- processes, on their machines -----------------------------------------------------------------
 
