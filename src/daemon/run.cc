@@ -86,6 +86,13 @@ int refuse_to_start(const Error& error) {
                     exit_configuration);
 }
 
+int refuse_view(const Error& error, const std::string& directory) {
+    if (error.code == Code::full) {  // passes when there is room: the service manager tries again
+        return complain(error, "make room on the disk of " + directory, node::exit_failed);
+    }
+    return complain(error, "remove " + directory + "; it is built again", exit_configuration);
+}
+
 /// The services of one process, in the order in which they need each other.
 struct Process {
     runtime::SpdlogTelemetry telemetry;
@@ -290,19 +297,13 @@ int serve(Process& process, const FileConfig& file, const Options& options,
     if (const auto settled = settle_view(env, file, role, config, signals); !settled) {
         return settled.error().code == Code::cancelled
                    ? node::exit_done
-                   : complain(settled.error(),
-                              "remove " + file.projection_directory(config.writer) +
-                                  "; it is built again",
-                              exit_configuration);
+                   : refuse_view(settled.error(), file.projection_directory(config.writer));
     }
     auto store =
         kv::LmdbStore::open(file.projection_directory(config.writer),
                             projection::Projection::table_names(), kv::LmdbStore::Options{});
     if (!store) {
-        return complain(
-            store.error(),
-            "remove " + file.projection_directory(config.writer) + "; it is built again",
-            exit_configuration);
+        return refuse_view(store.error(), file.projection_directory(config.writer));
     }
     std::unique_ptr<runtime::SupervisorClient> supervisor;
     if (role == node::Role::worker) {

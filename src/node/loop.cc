@@ -4,6 +4,7 @@
 
 #include "events/codec.h"
 #include "mirror/kept.h"
+#include "node/replies.h"
 
 namespace reeve::node {
 namespace {
@@ -19,10 +20,6 @@ constexpr milliseconds fold_again_after{5'000};
 constexpr milliseconds compare_again_after{30'000};
 constexpr std::size_t reason_limit = 2000;
 constexpr milliseconds try_again_after{1'000};  // a full disk is not hammered
-constexpr std::string_view trouble_reply =
-    R"({"schema":"reeve.reply/v1","ok":false,"error":{"code":"unavailable","exit":8,)"
-    R"("message":"this node's own disk takes nothing: its log or its view cannot be written",)"
-    R"("why":"see the daemon's log","fix":"make room where 'state' lies: reeve doctor"}})";
 
 /// What neither decides nor appends.
 bool harmless_in_trouble(const LoopMessage& message) {
@@ -144,6 +141,8 @@ void Loop::turn() {
         serve_deferred();
         settle();
         tell_kept_outcomes();
+    } else {
+        refuse_deferred();
     }
     if (!stopping_ && !in_trouble_) {
         offer();

@@ -148,6 +148,7 @@ private:
     void on_request(const env::ControlRequest& request);
     void serve(const env::ControlRequest& request, int rounds_left);
     void serve_deferred();
+    void refuse_deferred();
     std::string answer(const env::ControlRequest& request);
     std::string cancel(const env::ControlRequest& request, const std::string& job,
                        bool give_up_lost, const std::string& request_id);

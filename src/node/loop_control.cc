@@ -58,6 +58,12 @@ void Loop::serve_deferred() {
     round_came_ = false;
 }
 
+void Loop::refuse_deferred() {
+    for (const auto& one : std::exchange(deferred_, {})) {
+        links_.control.reply(one.request.id, as_bytes(trouble_reply));
+    }
+}
+
 std::string Loop::answer(const env::ControlRequest& request) {
     const auto parsed = json::parse(as_text(request.body), nullptr, false);
     if (!parsed.is_object()) {

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 
 namespace reeve::node {
 
@@ -17,6 +18,11 @@ struct Refusal {
 };
 
 std::string refuse(const Refusal& refusal);
+/// Of every request while nothing can be written here.
+constexpr std::string_view trouble_reply =
+    R"({"schema":"reeve.reply/v1","ok":false,"error":{"code":"unavailable","exit":8,)"
+    R"("message":"this node's own disk takes nothing: its log or its view cannot be written",)"
+    R"("why":"see the daemon's log","fix":"make room where 'state' lies: reeve doctor"}})";
 /// `body` with the schema and "ok": true.
 std::string accept(nlohmann::json body);
 /// The string at `key`; empty when there is none.

@@ -2,6 +2,8 @@
 // process may read beside the writer. Readers are child processes: one environment per path and
 // process.
 
+#include <gmock/gmock.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -153,6 +155,52 @@ TEST(Lmdb, AFullStoreCanBeCleared) {
     ASSERT_TRUE(cleared) << cleared.error().message;
     EXPECT_EQ(all(*store, one), RowList{});
     fill(*store, one, {{"a", "1"}});
+}
+
+/// A tmpfs of `bytes`; nullopt where this process may mount none.
+class SmallDisk {
+public:
+    explicit SmallDisk(std::uint64_t bytes) : mounted_(mount(bytes)) {}
+    SmallDisk(const SmallDisk&) = delete;
+    SmallDisk& operator=(const SmallDisk&) = delete;
+    ~SmallDisk() {
+        if (mounted_) {
+            ::umount2((directory_ / "").c_str(), MNT_DETACH);
+        }
+    }
+    bool mounted() const { return mounted_; }
+    std::string operator/(const std::string& below) const { return directory_ / below; }
+
+private:
+    bool mount(std::uint64_t bytes) {
+        const auto size = "size=" + std::to_string(bytes);
+        return ::mount("none", (directory_ / "").c_str(), "tmpfs", 0, size.c_str()) == 0;
+    }
+    TempDir directory_;
+    bool mounted_;
+};
+
+TEST(Lmdb, AWriteThatTheDiskTookInPartIsAFullDisk) {
+    const SmallDisk disk(mebi);
+    if (!disk.mounted()) {
+        GTEST_SKIP() << "needs the right to mount a tmpfs";
+    }
+    auto store = open_lmdb(disk / "view", small_map(64 * mebi, 64 * mebi));
+    ASSERT_TRUE(store->write().value()->commit());
+    auto writing = store->write().value();
+    for (int i = 0; i < 400; ++i) {  // pages in a row: LMDB writes them at once
+        ASSERT_TRUE(put(*writing, one, "row " + std::to_string(1000 + i), std::string(3000, 'x')));
+    }
+    const auto committed = writing->commit();
+    writing.reset();
+    ASSERT_FALSE(committed);
+    EXPECT_EQ(committed.error().code, Code::full) << committed.error().message;
+    EXPECT_THAT(committed.error().message, testing::HasSubstr("bytes free"));
+    auto smaller = store->write().value();
+    ASSERT_TRUE(put(*smaller, one, "a", "b"));
+    ASSERT_TRUE(smaller->commit());  // the store is as it was before the failure, and goes on
+    EXPECT_EQ(store->read().value()->count(one), 1U);
+    EXPECT_TRUE(store->scrub());
 }
 
 TEST(Lmdb, AnotherProcessReadsBesideTheWriterAndFollowsIt) {

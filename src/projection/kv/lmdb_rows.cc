@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 
 #include "base/check.h"
 
@@ -35,6 +36,22 @@ Error lmdb_error(int code, const std::string& doing) {
         case MDB_PAGE_FULL: return {Code::corrupt, text};
         default: return {code == ENOENT ? Code::not_found : Code::io, text};
     }
+}
+
+Error commit_error(MDB_env* environment, int code, const std::string& doing) {
+    constexpr std::uintmax_t scarce_bytes = 16 << 20;  // more than one write of LMDB takes
+    auto error = lmdb_error(code, doing);
+    const char* directory = nullptr;
+    std::error_code failed;
+    if (code != EIO || mdb_env_get_path(environment, &directory) != 0) {
+        return error;
+    }
+    const auto space = std::filesystem::space(directory, failed);
+    if (!failed && space.available < scarce_bytes) {
+        return {Code::full, error.message + "; the disk has " + std::to_string(space.available) +
+                                " bytes free"};
+    }
+    return error;
 }
 
 std::uint64_t row_checksum(std::uint64_t table, ByteView key, ByteView value) {

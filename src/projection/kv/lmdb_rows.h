@@ -24,6 +24,9 @@ Error lmdb_error(int code, const std::string& doing);
 inline Status lmdb_status(int code, const std::string& doing) {
     return code == 0 ? ok() : Status(lmdb_error(code, doing));
 }
+/// Of a commit that failed. LMDB says EIO of a write that the disk took in part (me_fd, in
+/// mdb_page_flush): beside a disk without room that is Code::full.
+Error commit_error(MDB_env* environment, int code, const std::string& doing);
 inline MDB_val value_of(ByteView bytes) {
     return {bytes.size(),
             const_cast<std::uint8_t*>(bytes.data())};  // LMDB does not write through it

@@ -54,6 +54,13 @@ private:
 
 namespace {
 
+/// LMDB frees the transaction, whatever this returns.
+Status commit_transaction(MDB_txn* transaction, const char* doing) {
+    auto* environment = mdb_txn_env(transaction);
+    const int code = mdb_txn_commit(transaction);
+    return code == 0 ? ok() : Status(commit_error(environment, code, doing));
+}
+
 std::optional<Bytes> copy_of(const std::optional<Rows::Found>& row) {
     return row ? std::optional(Bytes(row->value.begin(), row->value.end())) : std::nullopt;
 }
@@ -148,7 +155,7 @@ public:
         auto* transaction = rows_.transaction();
         const auto id = mdb_txn_id(transaction);
         rows_.finished();  // LMDB frees it, whatever the commit returns
-        TRY(done(mdb_txn_commit(transaction), "commit"));
+        TRY(commit_transaction(transaction, "commit"));
         if (changed_) {
             use_.committed(id);
         }
@@ -327,7 +334,7 @@ Status LmdbStore::open_tables(std::span<const std::string_view> tables) {
         tallies.resize(tables.size());
         TRY(write_tallies(begun, tables_->house, tallies));
     }
-    return lmdb_status(mdb_txn_commit(transaction.release()), "open tables");
+    return commit_transaction(transaction.release(), "open tables");
 }
 
 // The caller holds mutex_, which keeps the map where it is until the transaction is counted.
@@ -417,7 +424,7 @@ Status LmdbStore::clear() {
     TRY(lmdb_status(mdb_txn_begin(environment_, nullptr, 0, &begun), "clear"));
     OwnTransaction transaction(begun, &mdb_txn_abort);
     TRY(drop_rows(begun, *tables_));
-    return lmdb_status(mdb_txn_commit(transaction.release()), "clear");
+    return commit_transaction(transaction.release(), "clear");
 }
 
 }  // namespace reeve::kv
