@@ -77,6 +77,11 @@ LogPosition first_position(const SegmentHeader& header) {
             header.previous.seq, header.previous.hash};
 }
 
+bool passes_over_empty(const LogPosition& position, const LogPosition& previous) {
+    return position.end.v == header_page_bytes && segment_of(previous) < segment_of(position) &&
+           previous.seq == position.seq && previous.hash == position.hash;
+}
+
 std::uint64_t segment_uid(const ClusterId& cluster, const WriterId& writer, const SegmentId& id) {
     std::array<std::uint8_t, 16 + writer_field_bytes + 16> bytes{};
     copy_in(bytes.data(), cluster);

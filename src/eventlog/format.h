@@ -70,6 +70,11 @@ struct SegmentHeader {
 
 /// Where the batches of a segment begin.
 LogPosition first_position(const SegmentHeader& header);
+/// True where `position` stands before the first batch of its segment and a later segment's header
+/// goes on from `previous`, an earlier place behind the same event. One copy of a disk has begun a
+/// segment and had no event for it, the other has not seen that: nothing differs, and nothing is
+/// passed over but a header.
+bool passes_over_empty(const LogPosition& position, const LogPosition& previous);
 /// Ties bytes to their file: the first 8 bytes of SHA-256(cluster, writer, incarnation, segment).
 std::uint64_t segment_uid(const ClusterId& cluster, const WriterId& writer, const SegmentId& id);
 

@@ -124,6 +124,7 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
             continue;
         }
         const auto& previous = header->previous;
+        const bool over_empty = why_ended.empty() && passes_over_empty(position_, previous);
         if (segment_of(previous) > segment_of(position_)) {
             auto missing = corrupt(
                 id, Offset(0),
@@ -131,10 +132,11 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
             damaged_ = segment_of(previous);
             return torn ? *torn : missing;
         }
-        if (segment_of(previous) != segment_of(position_) || previous.end < position_.end) {
+        if (!over_empty &&
+            (segment_of(previous) != segment_of(position_) || previous.end < position_.end)) {
             return corrupt(id, Offset(0), "it continues the log before its end (a fork)");
         }
-        if (previous.end > position_.end) {
+        if (!over_empty && previous.end > position_.end) {
             return corrupt(segment_of(position_), position_.end,
                            (why_ended.empty() ? std::string("the batches end") : why_ended) +
                                ", but the next segment continues at offset " +

@@ -160,7 +160,7 @@ std::uint64_t Salvage::end_by_successor() const {
 
 void Salvage::accept_header(const SegmentId& id, const SegmentHeader& header) {
     const auto& previous = header.previous;
-    if (!gap_ && previous != position_) {
+    if (!gap_ && previous != position_ && !passes_over_empty(position_, previous)) {
         const bool missing = segment_of(previous) > segment_of(position_);
         const auto named = path_of(segment_of(previous));
         lose(missing ? named : path_of(id), Offset(0),

@@ -23,6 +23,14 @@ constexpr milliseconds pull_again{5'000};  // then they are written here once mo
 
 bool nothing(const eventlog::LogPosition& position) { return position.incarnation.v == 0; }
 
+eventlog::LogPosition position_before(const SegmentHeader& header) {
+    if (!header.previous) {
+        return {};
+    }
+    const auto& before = *header.previous;
+    return {before.id.incarnation, before.id.segment, before.end, before.seq, before.hash};
+}
+
 std::string head_path(const std::string& directory, Incarnation incarnation) {
     const auto name = file_name(SegmentId{incarnation, SegmentNo(0)});
     return directory + "/" + name.substr(0, name.find('-')) + ".head";
@@ -240,6 +248,9 @@ Result<RemoteMirror::Step> RemoteMirror::next_segment(const eventlog::HeadSlot& 
 
 Result<RemoteMirror::Step> RemoteMirror::adopt(const SegmentId& id, ByteView page,
                                                const SegmentHeader& header) {
+    if (!nothing(end_) && eventlog::passes_over_empty(end_, position_before(header))) {
+        return enter(id, page, header);
+    }
     if (header.previous.has_value() == nothing(end_)) {
         if (header.previous) {
             return Step::waiting;  // what it continues is not shown yet
@@ -262,10 +273,15 @@ Result<RemoteMirror::Step> RemoteMirror::adopt(const SegmentId& id, ByteView pag
         if (before.seq != end_.seq || before.hash != end_.hash) {
             return fork(id, Offset(0), "its header continues another log than the mirror's");
         }
-        if (header.serial < serial_) {
-            return corrupt(id, Offset(0), "it is signed with a key that was replaced before");
-        }
         TRY(copy_seal(current()));
+    }
+    return enter(id, page, header);
+}
+
+Result<RemoteMirror::Step> RemoteMirror::enter(const SegmentId& id, ByteView page,
+                                               const SegmentHeader& header) {
+    if (!nothing(end_) && header.serial < serial_) {
+        return corrupt(id, Offset(0), "it is signed with a key that was replaced before");
     }
     TRY(store(id, Offset(0), page));
     end_ = first_position(id, header);

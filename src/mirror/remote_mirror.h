@@ -61,6 +61,7 @@ private:
     Result<Step> finish_segment(const eventlog::HeadSlot& slot);
     Result<Step> next_segment(const eventlog::HeadSlot& slot);
     Result<Step> adopt(const SegmentId& id, ByteView page, const SegmentHeader& header);
+    Result<Step> enter(const SegmentId& id, ByteView page, const SegmentHeader& header);
     Result<Step> read_up_to(Offset limit);
     Result<Step> read_batches(Offset limit, std::string& bad);
     Status store(const SegmentId& id, Offset at, ByteView bytes);

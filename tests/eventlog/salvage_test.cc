@@ -417,6 +417,36 @@ TEST_F(SalvageTest, NumbersThatOverlapAreToldNotHidden) {
     EXPECT_NE(seen.gaps[0].reason.find("overlap"), std::string::npos) << seen.gaps[0].reason;
 }
 
+TEST_F(SalvageTest, ASegmentWithoutEventsOfAnotherCopyIsPassedOver) {  // I6
+    { fill(*open(1, default_segment_bytes), 3); }
+    open(2, default_segment_bytes).reset();  // begun, and nothing said
+    const auto begun = content(path(2, 1));
+    std::filesystem::remove(path(2, 1));
+    { fill(*open(3, default_segment_bytes), 3); }
+    store(path(2, 1), begun);  // 2 and 3 both continue 1
+    const auto seen = salvage();
+    EXPECT_TRUE(seen.gaps.empty()) << seen.gaps.front().reason;
+    EXPECT_EQ(seen.numbers, without(6, 0, 0));
+    const auto read_all = [&]() -> Result<LogPosition> {
+        TRY_ASSIGN(auto reader, LogReader::open(files_, directory_, trust_, writer_));
+        for (;;) {
+            TRY_ASSIGN(const auto batch, reader.next(std::nullopt));
+            if (!batch) {
+                return reader.position();
+            }
+        }
+    };
+    const auto all = read_all();
+    ASSERT_TRUE(all) << all.error().message;
+    EXPECT_EQ(*all, end_);
+    auto torn = content(path(3, 1));
+    std::copy(begun.begin(), begun.begin() + header_page_bytes, torn.begin());
+    store(path(2, 1), torn);  // something was said there
+    const auto doubtful = read_all();
+    ASSERT_FALSE(doubtful);
+    EXPECT_EQ(doubtful.error().code, Code::corrupt);
+}
+
 TEST_F(SalvageTest, TheChainIsCheckedAgainBehindAGap) {
     fill(*open(1, default_segment_bytes), 10);
     const auto file = path(1, 1);

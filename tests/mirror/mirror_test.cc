@@ -129,6 +129,49 @@ TEST_F(Mirror, AShareThatLostALogGetsItFromWhoMirroredIt) {
     EXPECT_EQ(seen.mirrored, owner.log->position());
 }
 
+// Of two copies of one disk one shares that it has begun, and ends before its first event.
+TEST_F(Mirror, ASegmentWithoutEventsHoldsNobodyBack) {  // I6
+    auto first = start("one", nova, 1);
+    say(first, "both know this");
+    ASSERT_TRUE(push(first));
+    std::filesystem::copy(dir / "one", dir / "copy", std::filesystem::copy_options::recursive);
+    auto begun = start("one", nova, 2);
+    ASSERT_TRUE(push(begun));
+    auto other = start("two", mira, 1);
+    ASSERT_TRUE(pull(other, nova).caught_up);
+    ASSERT_TRUE(std::filesystem::exists(other.root + "/nova.worker/0000000002-0000000001.rlog"));
+    // To the other copy its client does not show it yet.
+    std::filesystem::remove(shared_file(eventlog::head_name(Incarnation(2))));
+    auto copy = start("copy", nova, 3);
+    say(copy, "the other one goes on");
+    const auto pushed = push(copy);
+    ASSERT_TRUE(pushed) << pushed.error().message;
+    const auto seen = pull(other, nova);
+    EXPECT_TRUE(seen.caught_up) << seen.error;
+    EXPECT_EQ(seen.mirrored, copy.log->position());
+    auto third = start("three", WriterId("orin.worker"), 1);  // has seen neither
+    EXPECT_EQ(pull(third, nova).mirrored, copy.log->position());
+    // A mirror that starts anew reads the same.
+    auto again = start("two", mira, 2);
+    EXPECT_TRUE(pull(again, nova).caught_up);
+    EXPECT_TRUE(again.puller->take_forks().empty());
+}
+
+// Before its first event, the log of a node that began twice has no place to part from.
+TEST_F(Mirror, ALogThatBeganTwiceWithoutAnEventIsOneLog) {
+    auto begun = start("one", nova, 1);
+    ASSERT_TRUE(push(begun));
+    auto other = start("two", mira, 1);
+    ASSERT_TRUE(pull(other, nova).caught_up);
+    std::filesystem::remove(shared_file(eventlog::head_name(Incarnation(1))));
+    auto anew = start("anew", nova, 2);
+    say(anew, "first");
+    ASSERT_TRUE(push(anew));
+    const auto seen = pull(other, nova);
+    EXPECT_TRUE(seen.caught_up) << seen.error;
+    EXPECT_EQ(seen.mirrored, anew.log->position());
+}
+
 // Two histories of one log, and a mirror of the first when the share shows the second.
 TEST_F(Mirror, AForkIsToldWithItsPlaceAndTheLogGoesOnWhereItIsDecided) {  // I5, I6
     auto first = start("one", nova, 1);
