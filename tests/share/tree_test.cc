@@ -76,7 +76,8 @@ TEST_F(Tree, WithoutIdentityNothingIsCreated) {
 }
 
 // I8: between the look and what it allows, any time may pass. Each of the first looks is once the
-// last one that finds the share: one that guards a call, and those that directories are made behind.
+// last one that finds the share: one that guards a call, and those that directories are made
+// behind.
 TEST_F(Tree, AShareThatWentSinceItsIdentityWasReadIsNotMadeAnew) {
     for (int last = 1; last <= 3; ++last) {
         auto one = make_share();

@@ -177,7 +177,9 @@ Duration Process::travel(const Call& call) {
         world_.count("outage");
         return outage;
     }
-    return cost;
+    const auto now = scheduler().now();
+    const auto* mishap = node_.mishap(call.what, now);
+    return mishap != nullptr && !mishap->fails ? std::max(cost, mishap->until - now) : cost;
 }
 
 Process::Fate Process::fate_of(const Call& call) {
@@ -287,6 +289,10 @@ Status Process::call_local(const Call& call, const std::function<Status()>& effe
     if (call.grows && world_.is(Storm::disk_full, node_)) {
         world_.count("local disk full");
         return told(call, Error{Code::full, call.what + ": no space left on device"}, " [full]");
+    }
+    const auto* mishap = node_.mishap(call.what, scheduler().now());
+    if (mishap != nullptr && mishap->fails) {
+        return told(call, Error{Code::io, call.what + ": input/output error"}, " [mishap]");
     }
     if (world_.random().chance(world_.faults().local_io_permille)) {
         world_.count(call.changes || call.grows ? "local write failed" : "local read failed");

@@ -20,6 +20,13 @@ WallTime SimWallClock::at(WallTime true_time, MonoTime now) const {
     return true_time + milliseconds(offset_ms + drifted);
 }
 
+const Mishap* Node::mishap(const std::string& what, MonoTime now) const {
+    const auto met = std::find_if(mishaps.begin(), mishaps.end(), [&](const Mishap& one) {
+        return now < one.until && what.find(one.words) != std::string::npos;
+    });
+    return met == mishaps.end() ? nullptr : &*met;
+}
+
 World::World(Scheduler& scheduler, Faults faults) : scheduler_(scheduler), faults_(faults) {
     CHECK(nas_.make_dirs("/nas"));
     set_faults(faults);

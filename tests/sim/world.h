@@ -31,6 +31,14 @@ struct SimWallClock {
     WallTime at(WallTime true_time, MonoTime now) const;
 };
 
+/// What a scene does to single calls of a machine, which are told by the words of their trace
+/// ("rename /local/mira/..."): the rest of the machine goes on. Never by the seed.
+struct Mishap {
+    std::string words;
+    MonoTime until;
+    bool fails = false;  // with EIO, and nothing is done; else they return at `until`
+};
+
 struct Node {
     Node(std::string its_name, ClientId number, std::int64_t offset_ms)
         : name(std::move(its_name)),
@@ -48,6 +56,10 @@ struct Node {
     SimWallClock wall;
     NasClient nas;
     MonoTime booted{0};
+    std::vector<Mishap> mishaps;
+
+    /// The one that meets a call now, if any.
+    const Mishap* mishap(const std::string& what, MonoTime now) const;
 };
 
 /// Owned by a test; outlives nothing but the Scheduler that it refers to, which it must not
