@@ -45,6 +45,7 @@ TEST_F(Mirror, ACopyOfThisProcessIsNoticedByItsTag) {
     Side clone{dir / "clone", nova, Incarnation(1), owner.nonce, {}, {}, {}};
     clone.pusher = std::make_unique<mirror::Pusher>(env(), share_->log(), options(clone));
     const auto done = clone.pusher->push(owner.log->position(), Hlc(1), true);
+    ASSERT_FALSE(done);
     EXPECT_EQ(done.error().code, Code::replaced);
     EXPECT_NE(done.error().message.find("host of nova.worker"), std::string::npos);
 }

@@ -188,6 +188,27 @@ TEST_F(Boot, WithoutTheShareALogGoesOnAndNoneIsBegun) {
     EXPECT_EQ(back->recovered.end, run.log->position());
 }
 
+// V6: a copy of this disk begins at the same moment. Both have read the same names; the number of
+// this run is the next one that it holds itself.
+TEST_F(Boot, ANumberThatACopyTookAMomentBeforeIsTheCopys) {
+    auto run = start(root, nova, 1);
+    say(run, "one");
+    ASSERT_TRUE(push(run));
+    share::Nonce other{};
+    other.fill(55);
+    bool raced = false;
+    files.before_link = [&](const std::string& to) {
+        if (to.ends_with("0000000002.claim") && !std::exchange(raced, true)) {
+            const auto taken = share_->log().claim_incarnation(nova, Incarnation(2), other);
+            EXPECT_TRUE(taken && *taken == other);
+        }
+    };
+    const auto booted = boot(config());
+    ASSERT_TRUE(booted) << booted.error().message;
+    EXPECT_TRUE(raced);
+    EXPECT_EQ(booted->incarnation, Incarnation(3));
+}
+
 // Adopting was interrupted: what lies here reads like a log that ends there, and is none.
 TEST_F(Boot, ALogOfWhichAPartWasAdoptedDoesNotBeginWithoutTheShare) {
     auto first = start(root, nova, 1);

@@ -74,6 +74,7 @@ public:
     std::atomic<bool> rename_lies{false};
     std::atomic<int> links{0};
     std::function<void(const std::string& path)> after_read;  // of a whole file; may be empty
+    std::function<void(const std::string& to)> before_link;   // the same
 
     Result<std::unique_ptr<env::File>> open(const std::string& path, env::OpenMode mode) override {
         return real_.open(path, mode);
@@ -90,6 +91,9 @@ public:
     }
     Status link(const std::string& from, const std::string& to) override {
         ++links;
+        if (before_link) {
+            before_link(to);
+        }
         auto result = real_.link(from, to);
         // What a client does whose first reply was lost: the same call again.
         return link_lies && result ? real_.link(from, to) : result;
