@@ -21,6 +21,18 @@ struct Timing {
                           milliseconds(5'000));
     }
     milliseconds relist() const { return 4 * poll(); }
+    /// How often a worker lists its claims, for one that it does not know of.
+    milliseconds own_claims() const {
+        return std::max(milliseconds(60'000), 12 * worker_heartbeat);
+    }
+    /// How often a node writes its status file, which is for people.
+    milliseconds status() const { return std::max(milliseconds(2'000), 2 * coordinator_heartbeat); }
+    /// How often the rendered files are compared with the view: people may have moved them.
+    milliseconds reconcile() const {
+        return std::max(milliseconds(20'000), 20 * coordinator_heartbeat);
+    }
+    /// How often a little of the local logs is read again.
+    milliseconds scrub() const { return std::max(milliseconds(15'000), 3 * worker_heartbeat); }
     milliseconds fresh(milliseconds h) const { return 3 * h; }  // good enough to route to
     milliseconds coordinator_silent() const { return 3 * coordinator_heartbeat; }
     milliseconds fence(milliseconds h) const { return 9 * h; }  // stops what must stop alone

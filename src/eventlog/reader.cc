@@ -80,7 +80,8 @@ Status LogReader::enter(const SegmentId& id) {
     uid_ = segment_uid(trust_.cluster(), writer_, id);
     key_ = header.certificate.key;
     serial_ = header.certificate.serial;
-    buffer_.clear();
+    buffered_ = 0;
+    ahead_ = first_read_bytes;
     TRY_ASSIGN(stop_, end_by_successor(id));
     return ok();
 }
@@ -193,21 +194,22 @@ Result<ByteView> LogReader::window(std::size_t wanted, std::uint64_t stop) {
     const std::uint64_t at = position_.end.v;
     const std::uint64_t most = stop > at ? stop - at : 0;
     wanted = static_cast<std::size_t>(std::min<std::uint64_t>(wanted, most));
-    if (at < buffer_at_ || at + wanted > buffer_at_ + buffer_.size()) {
+    if (at < buffer_at_ || at + wanted > buffer_at_ + buffered_) {
         const auto size =
-            static_cast<std::size_t>(std::min<std::uint64_t>(std::max(wanted, chunk_bytes), most));
-        buffer_.resize(size);
+            static_cast<std::size_t>(std::min<std::uint64_t>(std::max(wanted, ahead_), most));
+        ahead_ = std::min(2 * ahead_, chunk_bytes);
+        buffer_.resize(std::max(buffer_.size(), size));
         buffer_at_ = at;
-        const auto n = file_->read_at(position_.end, buffer_);
+        buffered_ = 0;
+        const auto n = file_->read_at(position_.end, std::span(buffer_).first(size));
         if (!n) {
-            buffer_.clear();
             damaged_ = n.error().code == Code::corrupt ? segment_of(position_) : damaged_;
             return n.error();
         }
-        buffer_.resize(*n);
+        buffered_ = *n;
     }
     const std::size_t skip = static_cast<std::size_t>(at - buffer_at_);
-    return ByteView(buffer_).subspan(skip, std::min(wanted, buffer_.size() - skip));
+    return ByteView(buffer_).subspan(skip, std::min(wanted, buffered_ - skip));
 }
 
 Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPosition>& limit,
@@ -229,18 +231,18 @@ Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPositi
         return std::optional<Batch>();
     }
     if (found == Found::nothing) {
-        buffer_.clear();  // what is not there yet may be there at the next call
+        buffered_ = 0;  // what is not there yet may be there at the next call
         return std::optional<Batch>();
     }
     TRY_ASSIGN(bytes, window(header.length, stop));
     const auto verified = verify_batch(bytes, uid_, position_);
     if (!verified) {
-        buffer_.clear();
+        buffered_ = 0;
         *why_ended = verified.error().message;
         return std::optional<Batch>();
     }
     if (!cuts_.admits(position_.incarnation, Seq(verified->first_seq.v + verified->count - 1))) {
-        buffer_.clear();  // it may be another one when the log goes on here
+        buffered_ = 0;  // it may be another one when the log goes on here
         *why_ended = "the log is cut here";
         return std::optional<Batch>();
     }
@@ -272,7 +274,7 @@ Result<std::optional<Batch>> LogReader::next(const std::optional<LogPosition>& l
     if (found || found.error().code != Code::corrupt) {
         return found;
     }
-    buffer_.clear();
+    buffered_ = 0;
     return look(limit);
 }
 

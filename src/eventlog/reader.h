@@ -81,8 +81,11 @@ private:
     std::optional<SegmentId> damaged_;
     std::uint64_t stop_ = UINT64_MAX;  // where the next segment's header says that this one ends
     std::unique_ptr<env::File> file_;
+    static constexpr std::size_t first_read_bytes = 64 * 1024;  // most logs are read in small steps
     Bytes buffer_;
     std::uint64_t buffer_at_ = 0;
+    std::size_t buffered_ = 0;              // of buffer_
+    std::size_t ahead_ = first_read_bytes;  // to be read at the least, more each time
 };
 
 /// Whether anything but zeros follows the header page: then the segment was in use, and a header

@@ -8,7 +8,8 @@
 namespace reeve::mirror {
 namespace {
 
-constexpr std::size_t chunk_bytes = 4 << 20;  // more than the greatest batch
+constexpr std::size_t chunk_bytes = 4 << 20;       // more than the greatest batch
+constexpr std::uint64_t segment_cost = 64 * 1024;  // to open one, as bytes: each start begins one
 
 std::string random_name(env::Entropy& entropy) {
     std::array<std::uint8_t, 8> bytes{};
@@ -181,7 +182,9 @@ Result<bool> LogScrub::step(const eventlog::LogPosition& limit, std::uint64_t bu
         if (log_.look) {
             TRY(log_.look(**batch));
         }
-        read += (*batch)->raw.size();
+        const auto segment = segment_of((*batch)->position_after);
+        read += (*batch)->raw.size() + (segment == segment_ ? 0 : segment_cost);
+        segment_ = segment;
     }
     return false;
 }

@@ -70,6 +70,7 @@ private:
     LocalLog log_;
     SegmentSource source_;
     std::optional<eventlog::LogReader> reader_;
+    eventlog::SegmentId segment_;  // that it reads
     std::string told_;    // the damage that was last told
     std::string mended_;  // and repaired: it must not come back
 };

@@ -39,7 +39,7 @@ class Bulk {
 public:
     Bulk(TaskContext context, const projection::Projection& projection)
         : context_(std::move(context)),
-          renderer_(context_.share.board(), projection),
+          renderer_(context_.share.board(), projection, context_.config.timing.reconcile()),
           retention_(context_.env, context_.config, context_.share.attic(), projection),
           archiver_(context_.env, context_.share.log(), context_.share.archive(),
                     context_.config.log_root(), context_.config.trust, context_.config.writer),

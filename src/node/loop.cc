@@ -14,8 +14,6 @@ constexpr std::size_t spec_cache_bytes = 64 * 1024 * 1024;
 constexpr std::size_t problems_limit = 4096;
 constexpr std::size_t fold_group_events = 4096;
 constexpr std::size_t fold_group_bytes = 8 * 1024 * 1024;
-constexpr milliseconds own_claim_scan_interval{60'000};
-constexpr milliseconds status_interval{2'000};
 constexpr milliseconds fold_again_after{5'000};
 constexpr milliseconds compare_again_after{30'000};
 constexpr std::size_t reason_limit = 2000;
@@ -647,11 +645,11 @@ void Loop::answer_shared() {
         waiter = waiters_.erase(waiter);
     }
     if (now_ >= next_scan_ && share_ok()) {
-        next_scan_ = now_ + own_claim_scan_interval;
+        next_scan_ = now_ + config_.timing.own_claims();
         static_cast<void>(links_.claims.push(ListOwn{}).has_value());
     }
     if (now_ >= next_status_) {
-        next_status_ = now_ + status_interval;
+        next_status_ = now_ + config_.timing.status();
         static_cast<void>(links_.bulk.push(WriteStatus{live_status_json()}).has_value());
     }
 }

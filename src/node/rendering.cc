@@ -5,7 +5,6 @@
 namespace reeve::node {
 namespace {
 
-constexpr milliseconds reconcile_interval{20'000};
 constexpr std::size_t rendered_terminal_jobs = 5000;  // newest ones that are kept complete
 constexpr std::size_t contents_a_round = 256;
 constexpr std::uint64_t rendered_limit_bytes = 1024 * 1024;
@@ -37,7 +36,7 @@ void Renderer::step(MonoTime now) {
     }
     due_.clear();
     if (now >= next_reconcile_) {
-        next_reconcile_ = now + reconcile_interval;
+        next_reconcile_ = now + reconcile_interval_;
         reconcile();
     }
 }

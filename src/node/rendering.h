@@ -19,8 +19,9 @@ namespace reeve::node {
 /// Owned by the bulk task of the writer that does the duties.
 class Renderer {
 public:
-    Renderer(share::Board& board, const projection::Projection& projection)
-        : board_(board), projection_(projection) {}
+    Renderer(share::Board& board, const projection::Projection& projection,
+             milliseconds reconcile_interval)
+        : board_(board), projection_(projection), reconcile_interval_(reconcile_interval) {}
     /// These jobs may have moved.
     void changed(const std::vector<JobId>& jobs);
     /// Writes what is due; every `reconcile_interval` compares whole folders with the view.
@@ -49,6 +50,7 @@ private:
 
     share::Board& board_;
     const projection::Projection& projection_;
+    const milliseconds reconcile_interval_;
     std::set<JobId> due_;
     std::map<JobId, observability::Place> placed_;  // as last written by this process
     std::string first_day_;

@@ -25,6 +25,7 @@ mirror::MirrorOptions mirror_options(const TaskContext& context) {
     out.nonce = context.nonce;
     out.serial_before = context.serial_before;
     out.relist = config.timing.relist();
+    out.scrub_interval = config.timing.scrub();
     out.orphan = config.timing.orphan(config.timing.worker_heartbeat);
     out.fork_root = config.fork_root();
     out.forks = known_forks(context.env, config);

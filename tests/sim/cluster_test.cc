@@ -18,9 +18,11 @@
 namespace reeve::sim {
 namespace {
 
-constexpr std::uint64_t usual_seeds = 120;  // in so many every row of the table happens
+// In each of the two every row of the table happens.
+constexpr std::uint64_t usual_seeds = 100;
+constexpr std::uint64_t usual_hours = 300;
 
-std::string told(const RunResult& run, std::uint64_t seed) {
+std::string told(const RunResult& run, std::uint64_t seed, std::int64_t minutes) {
     std::string out;
     for (const auto& one : run.violations) {
         out += "  " + one + "\n";
@@ -30,19 +32,25 @@ std::string told(const RunResult& run, std::uint64_t seed) {
     for (auto i = from; i < run.story.size(); ++i) {
         out += "  " + run.story[i] + "\n";
     }
-    return out + run.report + "\nagain, in words: tools/sim --story --seed " + std::to_string(seed);
+    return out + run.report + "\nagain, in words: tools/sim --story --seed " +
+           std::to_string(seed) + (minutes > 0 ? " --minutes " + std::to_string(minutes) : "");
 }
 
-TEST(SimCluster, InvariantsHoldWhateverGoesWrongAndItComesToRest) {
+/// For so many minutes of virtual time each at least; 0: for as many as the seed says.
+void expect_that_all_hold(const std::vector<std::uint64_t>& all, std::int64_t minutes) {
     Coverage coverage;
     std::size_t executed = 0;
-    const auto all = seeds(usual_seeds);
     run_many(
         all, 0,
-        [](std::uint64_t seed) {
-            const auto run = run_cluster(Plan::of(seed), {});
+        [minutes](std::uint64_t seed) {
+            auto plan = Plan::of(seed);
+            if (minutes > 0) {
+                plan.last(minutes * 60);
+            }
+            const auto run = run_cluster(plan, {});
             const bool failed = !run.violations.empty();
-            return RunSummary{failed ? told(run, seed) : "", failed, run.executions, run.coverage};
+            return RunSummary{failed ? told(run, seed, minutes) : "", failed, run.executions,
+                              run.coverage};
         },
         [&](std::uint64_t seed, const RunSummary& outcome) {
             EXPECT_FALSE(outcome.failed) << "seed " << seed << "\n" << outcome.text;
@@ -55,6 +63,12 @@ TEST(SimCluster, InvariantsHoldWhateverGoesWrongAndItComesToRest) {
         EXPECT_EQ(never_happened(coverage), std::vector<std::string>{});
     }
 }
+
+TEST(SimCluster, InvariantsHoldWhateverGoesWrongAndItComesToRest) {
+    expect_that_all_hold(seeds(usual_seeds), 0);
+}
+
+TEST(SimHours, InvariantsHoldForAnHour) { expect_that_all_hold(seeds(usual_hours), 60); }
 
 class SupervisorWithAMistake : public testing::TestWithParam<std::pair<ExecMistake, std::string>> {
 };

@@ -148,12 +148,7 @@ Plan Plan::of(std::uint64_t seed) {
     out.incoming_percent = pick(40);
     out.bell_loss_permille = static_cast<std::uint32_t>(pick(500));
     out.exec_stall_permille = static_cast<std::uint32_t>(pick(200));
-    const auto pace = 1 << random.below(4);
-    for (auto* each :
-         {&out.cluster.timing.worker_heartbeat, &out.cluster.timing.coordinator_heartbeat,
-          &out.cluster.timing.duty_stagger, &out.cluster.timing.offer_interval}) {
-        *each *= pace;
-    }
+    out.set_pace(1 << random.below(4));
     out.cluster.slots = static_cast<std::uint32_t>(random.between(1, 3));
     const auto rarely = [&](std::int64_t most) { return random.below(3) == 0 ? pick(most) : 0; };
     out.pauses = rarely(60);
@@ -169,6 +164,15 @@ Plan Plan::of(std::uint64_t seed) {
     out.lost_disks = out.rollbacks == 0 ? rarely(1) : 0;
     out.clones = rarely(1);
     return out;
+}
+
+void Plan::set_pace(int pace) {
+    auto& timing = cluster.timing;
+    timing = {};
+    for (auto* each : {&timing.worker_heartbeat, &timing.coordinator_heartbeat,
+                       &timing.duty_stagger, &timing.offer_interval}) {
+        *each *= pace;
+    }
 }
 
 namespace {
@@ -231,6 +235,7 @@ void Plan::last(std::int64_t seconds) {
     total_s = seconds;
     trouble_s = std::max(trouble_s, seconds / 2);
     jobs = std::max(jobs, static_cast<int>(seconds / 120));
+    set_pace(long_pace);
 }
 
 void Plan::without(const std::string& what) { switches().at(what)(*this); }

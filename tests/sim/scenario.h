@@ -44,8 +44,12 @@ struct Plan {
     std::uint32_t exec_stall_permille = 0;
     ExecMistake mistake = ExecMistake::none;  // never by the seed
 
+    static constexpr int long_pace = 8;
     static Plan of(std::uint64_t seed);
-    /// Things go wrong for half of so long, and it does not end before.
+    /// Every heartbeat, and what is a multiple of it, so many times the usual one.
+    void set_pace(int pace);
+    /// Things go wrong for half of so long, and it does not end before. The pace is slow: hours of
+    /// the usual one are spent on heartbeats.
     void last(std::int64_t seconds);
     /// Names that `without` knows.
     static const std::vector<std::string>& classes();

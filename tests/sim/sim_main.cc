@@ -26,6 +26,7 @@ struct Options {
     std::vector<std::string> without;
     int jobs = -1;
     std::int64_t trouble_s = -1;
+    int pace = 0;
     unsigned processes = 0;
     std::string mistake;
 };
@@ -46,6 +47,9 @@ Plan plan_of(std::uint64_t seed, const Options& options) {
     }
     if (options.minutes > 0) {
         plan.last(options.minutes * 60);
+    }
+    if (options.pace > 0) {
+        plan.set_pace(options.pace);
     }
     if (!options.mistake.empty()) {
         plan.mistake = mistakes().at(options.mistake);
@@ -75,6 +79,9 @@ std::string command_of(std::uint64_t seed, const Options& options) {
     }
     if (options.trouble_s >= 0) {
         add("--trouble", std::to_string(options.trouble_s));
+    }
+    if (options.pace > 0) {
+        add("--pace", std::to_string(options.pace));
     }
     return out;
 }
@@ -205,6 +212,9 @@ int main(int argc, char** argv) {
     app.add_flag("--digests", options.digests, "print the digest of each seed's trace only");
     app.add_option("--jobs", options.jobs, "instead of the seed's number");
     app.add_option("--trouble", options.trouble_s, "for so many seconds, instead of the seed's");
+    app.add_option("--pace", options.pace,
+                   "heartbeats so many times the usual, instead of the seed's")
+        ->check(CLI::Range(1, 64));
     app.add_option("--without", options.without, "a class of trouble that is left out")
         ->check(CLI::IsMember(reeve::sim::Plan::classes()));
     app.add_option("--mistake", options.mistake,
