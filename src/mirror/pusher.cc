@@ -437,8 +437,9 @@ Result<std::optional<eventlog::HeadSlot>> Pusher::push(const eventlog::LogPositi
 
 bool Pusher::busy() const { return state_->busy; }
 
+// What is not settled waits for a push, which may wait for the share.
 bool Pusher::comparing() const {
-    return state_->declared && state_->own.comparing() &&
+    return state_->declared && state_->own.comparing() && state_->own.settled() &&
            state_->env.clock.mono_now() >= state_->compare_again;
 }
 

@@ -139,6 +139,7 @@ void Loop::turn() {
         serve_deferred();
         settle();
         tell_kept_outcomes();
+        keep_policy_again();
     } else {
         refuse_deferred();
     }

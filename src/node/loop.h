@@ -113,6 +113,7 @@ private:
     void heed_operators(const projection::Snapshot& view);
     void load_retired();
     void keep_policy(const projection::Snapshot& view);
+    void keep_policy_again();
     eventlog::LogPosition fold_limit(const WriterId& writer, const mirror::RemoteLog& remote) const;
     std::string append_signed(const env::ControlRequest& request, const nlohmann::json& parsed);
 
@@ -337,12 +338,13 @@ private:
     std::map<WriterId, MonoTime> fold_again_;      // of logs that do not verify: not before
     std::map<WriterId, mirror::Retired> retired_;  // that count here
     MonoTime next_archive_;
-    std::string told_mirrored_;      // of this run: where the mirrors stand
-    eventlog::ForkBook forks_;       // that count here
-    eventlog::ForkBook seen_forks_;  // here, and not said yet
-    bool say_forks_ = false;         // some may not stand in the own view
-    bool cut_back_ = false;          // the view is folded again at the next start
-    Sha256 policy_kept_{};           // the one that lies in policy_root
+    std::string told_mirrored_;             // of this run: where the mirrors stand
+    eventlog::ForkBook forks_;              // that count here
+    eventlog::ForkBook seen_forks_;         // here, and not said yet
+    bool say_forks_ = false;                // some may not stand in the own view
+    bool cut_back_ = false;                 // the view is folded again at the next start
+    Sha256 policy_kept_{};                  // the one that lies in policy_root
+    std::optional<MonoTime> policy_again_;  // when it could not be written there
     std::map<WriterId, projection::NodeRow> nodes_;
     std::map<std::string, projection::SwitchRow> switches_;
     std::map<NodeId, std::string> health_of_;            // what each node last told of itself

@@ -17,6 +17,7 @@ using nlohmann::json;
 
 constexpr std::array<std::string_view, 5> policy_files = {
     "retention.toml", "routing.toml", "rules.toml", "schedules.toml", "tasks.toml"};
+constexpr milliseconds policy_again_after{5'000};
 constexpr std::size_t max_signed_bytes = events::max_event_bytes;
 
 mirror::Retired retired_of(const events::WriterRetired& e) {
@@ -101,6 +102,14 @@ eventlog::LogPosition Loop::fold_limit(const WriterId& writer,
                : remote.mirrored;
 }
 
+// What could not be written is no less in force.
+void Loop::keep_policy_again() {
+    if (policy_again_ && now_ >= *policy_again_) {
+        policy_again_.reset();
+        keep_policy(snapshot());
+    }
+}
+
 void Loop::keep_policy(const projection::Snapshot& view) {
     std::optional<events::PolicyLoaded> force;
     for (auto& one : view.policies()) {
@@ -132,6 +141,7 @@ void Loop::keep_policy(const projection::Snapshot& view) {
     }
     if (!kept) {
         env_.telemetry.log(env::Level::error, "loop", "policy: " + kept.error().message);
+        policy_again_ = now_ + policy_again_after;
         return;
     }
     policy_kept_ = policy_hash(*force);

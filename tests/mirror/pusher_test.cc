@@ -107,6 +107,29 @@ TEST_F(PusherTest, ARestartDeclaresBeforeAllIsCompared) {
     EXPECT_GT(steps, runs * 200 / 64);
 }
 
+// Else the task asks again and again while the share is away, and does nothing.
+TEST_F(PusherTest, WhatIsComparedWaitsForAShareThatIsAway) {
+    live_before();
+    auto side = start_small(runs + 1);
+    const auto declare = [&] {
+        for (bool declared = false; !declared;) {
+            const auto slot = one_step(side, false);
+            ASSERT_TRUE(slot) << slot.error().message;
+            declared = slot->has_value();
+        }
+    };
+    declare();
+    ASSERT_TRUE(side.pusher->comparing());
+    std::filesystem::rename(root(), root() + ".away");
+    EXPECT_FALSE(one_step(side, true));
+    EXPECT_FALSE(side.pusher->comparing());
+    EXPECT_FALSE(side.pusher->busy());
+    std::filesystem::rename(root() + ".away", root());
+    declare();
+    EXPECT_TRUE(side.pusher->comparing());
+    ASSERT_TRUE(settle(side));
+}
+
 TEST_F(PusherTest, RotOfAnEarlierRunIsSetAsideAndSharedAnewMeanwhile) {
     live_before();
     const auto file = shared_file(file_of(2));

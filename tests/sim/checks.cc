@@ -130,6 +130,7 @@ public:
         nothing_declared_is_gone();
         outcomes_are_told();
         ends_agree();
+        policies_are_in_force();
         if (const auto made = made_at_a_mount_point(cluster_); !made.empty()) {
             truth_.violated("I8: " + made);
         }
@@ -142,6 +143,42 @@ private:
         projection::Digest digest{};
         std::map<std::string, projection::Digest> digests;
     };
+
+    /// The greatest that was taken, on every node and as a file (I1); what a lost disk, a copy or a
+    /// cut log alone had taken may be gone.
+    void policies_are_in_force() {
+        std::uint64_t taken = 0;
+        for (const auto& [version, node] : truth_.policies) {
+            if (!truth_.disk_lost.contains(node) && cluster_.machine(node).twin == nullptr) {
+                taken = std::max(taken, static_cast<std::uint64_t>(version));
+            }
+        }
+        for (auto* daemon : cluster_.daemons()) {
+            std::uint64_t known = 0;
+            for (const auto& one : cluster_.view(*daemon).policies()) {
+                known = std::max(known, one.version);
+            }
+            if (known < taken) {
+                truth_.violated("I1: " + daemon->writer.v + " knows policy " +
+                                std::to_string(known) + " only, and " + std::to_string(taken) +
+                                " was taken");
+            }
+            auto& disk = daemon->machine->node.disk;
+            const auto path =
+                daemon->machine->file.writer_state(daemon->writer) + "/policy/rules.toml";
+            const auto file = disk.open(path, env::OpenMode::read, world_.true_time());
+            Bytes bytes(file ? disk.size(*file) : 0);
+            if (file) {
+                disk.read(*file, 0, bytes);
+            }
+            const auto wanted = known > 0 ? Cluster::policy_text(known) : std::string();
+            if (as_text(bytes) != wanted) {
+                truth_.violated("policy: " + daemon->writer.v + " knows policy " +
+                                std::to_string(known) + ", and its file holds: " +
+                                std::string(as_text(bytes)));
+            }
+        }
+    }
 
     void take_views() {
         for (auto* daemon : cluster_.daemons()) {
@@ -572,6 +609,16 @@ std::string unrest_of_views(Cluster& cluster) {
     return "";
 }
 
+/// What others say of a job may outlast its submission, when only a machine that was replaced by
+/// its copy accepted it: a person says it again there.
+bool waits_for_a_rescue(Cluster& cluster, const JobId& job) {
+    const auto& requests = cluster.truth().requests;
+    return std::any_of(requests.begin(), requests.end(), [&](const Request& one) {
+        return one.job == job && cluster.machine(one.node).twin != nullptr &&
+               cluster.machine(one.node).daemons.front()->replaced.has_value();
+    });
+}
+
 }  // namespace
 
 void Watch::look() {
@@ -668,7 +715,10 @@ std::string unrest(Cluster& cluster) {
     const auto view = cluster.view(*cluster.daemons().front());
     view.jobs(false, [&](const JobId& job, const JobRow& row) {
         const auto now = situation(row);
-        if (!at_rest(view, row)) {
+        const bool lost = row.submission() == nullptr && waits_for_a_rescue(cluster, job);
+        if (lost) {
+            cluster.world().count("job whose submission waits for a rescue");
+        } else if (!at_rest(view, row)) {
             why = "job " + job.text() + " is " + std::string(projection::state_name(now.state)) +
                   ": " + now.reason;
         }

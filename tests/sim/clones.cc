@@ -118,6 +118,30 @@ bool Cluster::has_copy(const WriterId& writer) const {
     });
 }
 
+/// A signed word at a node's door; its answer, empty without one.
+std::string Cluster::bring(env::Env& env, Daemon& door, const events::Payload& word) {
+    const auto bytes = events::encode(Hlc(), word);
+    CHECK(bytes);
+    const nlohmann::json body{
+        {"verb", "append_signed"}, {"type", events::type_id(word)}, {"event", to_hex(*bytes)}};
+    return door.control.call(env, body.dump(), operator_patience).value_or("");
+}
+
+std::string Cluster::policy_text(std::uint64_t version) {
+    return "# policy " + std::to_string(version) + "\n";
+}
+
+bool Cluster::load_policy(env::Env& env, Daemon& door, std::uint64_t version) {
+    events::PolicyLoaded word;
+    word.version = version;
+    word.files = {{"rules.toml", policy_text(version)}};
+    word.operator_key = operator_.public_key();
+    word.cluster = id_;
+    word.signature = operator_.sign(signed_part(word));
+    const auto answer = nlohmann::json::parse(bring(env, door, word), nullptr, false);
+    return !answer.is_discarded() && answer.value("ok", false);
+}
+
 /// `reeve log resolve`: the log goes on where all views were cut.
 bool Cluster::decide(env::Env& env, share::Share& share, const WriterId& writer) {
     const auto all = daemons();
@@ -151,13 +175,9 @@ bool Cluster::decide(env::Env& env, share::Share& share, const WriterId& writer)
     word.operator_key = operator_.public_key();
     word.cluster = id_;
     word.signature = operator_.sign(signed_part(word));
-    const auto bytes = events::encode(Hlc(), word);
-    CHECK(bytes);
-    const nlohmann::json body{
-        {"verb", "append_signed"}, {"type", events::type_id(word)}, {"event", to_hex(*bytes)}};
-    const auto answer = (*other)->control.call(env, body.dump(), operator_patience);
+    const auto answer = bring(env, **other, word);
     truth_.tell("an operator lets the log of " + writer.v + " go on behind event " +
-                std::to_string(word.seq) + ": " + answer.value_or("no answer"));
+                std::to_string(word.seq) + ": " + (answer.empty() ? "no answer" : answer));
     world_.count("fork decided");
     truth_.cut_at[writer] = at.seq;
     return true;

@@ -85,6 +85,10 @@ public:
     Machine& clone(Machine& machine, Duration starts_in);
     /// A machine of a pair that was replaced, both of them: a person has to look.
     Machine* needs_rescue() const;
+    /// A policy of that version, signed by the operator and brought to that door: was it taken?
+    bool load_policy(env::Env& env, Daemon& door, std::uint64_t version);
+    /// What stands in it.
+    static std::string policy_text(std::uint64_t version);
     /// `reeve log rescue` there; what else it needs has an operator to decide.
     void rescue(Machine& machine);
 
@@ -113,6 +117,7 @@ private:
     void keep(Daemon& daemon);
     void launch(Daemon& daemon);
     void was_replaced(Daemon& daemon);
+    std::string bring(env::Env& env, Daemon& door, const events::Payload& word);
     bool decide(env::Env& env, share::Share& share, const WriterId& writer);
     int live(Daemon& daemon, Process& process);
     int run_node(Daemon& daemon, Process& process, node::NodeConfig config, env::Env env);

@@ -52,6 +52,7 @@ const std::vector<FaultRow>& fault_rows() {
         {"kill", "kills"},
         {"request outlives its sender", "kills"},
         {"stop", "stops"},
+        {"policy loaded", "policies"},
         {"supervisor killed", "supervisor-kills"},
         {"supervisor stalls", "exec-stalls"},
         {"crash", "crashes"},

@@ -72,9 +72,12 @@ private:
             world_.start(desk_, "reader", [this](env::Env& env) { read(cluster_, plan_, env); });
         auto& drainer =
             world_.start(desk_, "drain", [this](env::Env& env) { drain(cluster_, plan_, env); });
+        auto& governor = world_.start(desk_, "policies",
+                                      [this](env::Env& env) { govern(cluster_, plan_, env); });
         trouble(cluster_, plan_, watch_);
         world_.wait_ended(people);
         world_.wait_ended(drainer);
+        world_.wait_ended(governor);
         world_.wait_ended(reader);
         auto& tidier =
             world_.start(desk_, "undrain", [this](env::Env& env) { undrain(cluster_, env); });
@@ -163,6 +166,7 @@ Plan Plan::of(std::uint64_t seed) {
     // Both are the double fault: two histories, of which a person chooses one.
     out.lost_disks = out.rollbacks == 0 ? rarely(1) : 0;
     out.clones = rarely(1);
+    out.policies = pick(4);
     return out;
 }
 
@@ -186,6 +190,7 @@ const std::map<std::string, void (*)(Plan&)>& switches() {
         {"supervisor-kills", [](Plan& p) { p.supervisor_kills = 0; }},
         {"pauses", [](Plan& p) { p.pauses = 0; }},
         {"drains", [](Plan& p) { p.drains = 0; }},
+        {"policies", [](Plan& p) { p.policies = 0; }},
         {"cancels", [](Plan& p) { p.cancels_percent = 0; }},
         {"bad", [](Plan& p) { p.bad_percent = 0; }},
         {"bells", [](Plan& p) { p.bell_loss_permille = 0; }},
@@ -267,6 +272,7 @@ std::string Plan::text() const {
     add("lost disks", lost_disks);
     add("clones", clones);
     add("drains", drains);
+    add("policies", policies);
     add("cancels %", cancels_percent);
     add("bad %", bad_percent);
     add("incoming %", incoming_percent);

@@ -60,6 +60,8 @@ struct Scheduler::Task {
     bool done = false;
     bool restricted = false;  // forbid() is about it
     std::uint32_t calls_while_unwinding = 0;
+    MonoTime polls_since{0};
+    std::uint32_t polls = 0;  // since then: waits whose deadline had passed
 };
 
 Scheduler::Scheduler(std::uint64_t seed, Backend backend)
@@ -229,10 +231,29 @@ bool Scheduler::park(MonoTime deadline, std::string_view what) {
         if (task.killed) {
             die();
         }
-    } else if (!enter(cost, what)) {
+        return task.unparked;
+    }
+    if (cost <= Duration(0) && !task.unwinding && task.group != stage_group) {
+        expect_no_spin(task);
+    }
+    if (!enter(cost, what)) {
         return false;
     }
     return task.unparked;
+}
+
+// Who has work asks for mail without waiting, and then works: a little of it takes a millisecond.
+void Scheduler::expect_no_spin(Task& task) {
+    constexpr seconds window{10};
+    constexpr std::uint32_t most_polls = 6'000;
+    if (now_ - task.polls_since > window) {
+        task.polls_since = now_;
+        task.polls = 0;
+    }
+    if (++task.polls == most_polls) {
+        fail(task.name + " spins: " + std::to_string(most_polls) +
+             " waits that did not wait, within ten seconds");
+    }
 }
 
 bool Scheduler::dying() const {

@@ -15,7 +15,8 @@
 //
 // A run fails, with a sentence, when nobody can ever run again (each task is listed with what it
 // waits for), when it takes more than the allowed number of steps, when a task throws anything
-// else, or when a task holds a mutex across an env call. After a failure all tasks are killed.
+// else, when one spins, or when one holds a mutex across an env call. After a failure all tasks are
+// killed.
 
 #include <cstdint>
 #include <functional>
@@ -114,6 +115,7 @@ private:
         std::string word;
         std::string why;
     };
+    void expect_no_spin(Task& task);
     void root(Task& task, const std::function<void()>& body);
     Task* pick();
     Task* pick_killed();

@@ -50,6 +50,7 @@ public:
 
     std::vector<Execution> executions;
     std::vector<Request> requests;
+    std::vector<std::pair<int, std::string>> policies;  // versions, and the nodes that took them
     // What the budgets of I1 and I2 are about.
     std::map<std::string, MonoTime> disk_lost;  // by node, the last time
     std::vector<MonoTime> rollbacks;

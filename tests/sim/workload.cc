@@ -221,6 +221,21 @@ void drain(Cluster& cluster, const Plan& plan, env::Env& desk) {
     }
 }
 
+void govern(Cluster& cluster, const Plan& plan, env::Env& desk) {
+    auto& random = cluster.world().random();
+    for (int i = 1; i <= plan.policies; ++i) {
+        const auto pause = milliseconds(random.between(0, plan.trouble_s * 1000 / plan.policies));
+        desk.tasks.sleep_until(desk.clock.mono_now() + pause);
+        const auto machines = cluster.workers();
+        const auto& node = *machines[random.below(machines.size())];
+        if (cluster.load_policy(desk, *node.daemons.front(), static_cast<std::uint64_t>(i))) {
+            cluster.world().count("policy loaded");
+            cluster.truth().policies.emplace_back(i, node.node.name);
+            cluster.truth().tell(node.node.name + " takes policy " + std::to_string(i));
+        }
+    }
+}
+
 void read(Cluster& cluster, const Plan& plan, env::Env& desk) {
     auto& world = cluster.world();
     const auto until = world.scheduler().now() + seconds(plan.trouble_s);

@@ -14,6 +14,8 @@ namespace reeve::sim {
 void work(Cluster& cluster, const Plan& plan, env::Env& desk);
 /// Reads what the writers show of themselves on the share, again and again: it is always whole.
 void read(Cluster& cluster, const Plan& plan, env::Env& desk);
+/// An operator loads one policy after the other, each with a greater version.
+void govern(Cluster& cluster, const Plan& plan, env::Env& desk);
 /// Drains nodes and takes that back; the last word is that none is drained.
 void drain(Cluster& cluster, const Plan& plan, env::Env& desk);
 void undrain(Cluster& cluster, env::Env& desk);
