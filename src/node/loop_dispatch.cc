@@ -139,7 +139,7 @@ std::vector<control::Choice> Loop::line(const projection::Snapshot& view) {
         const auto* spec = row ? spec_of(job, *row) : nullptr;
         const AttemptId attempt{job, row ? row->current() : AttemptNo(0)};
         if (spec == nullptr || past_deadline(*spec) || claims_in_flight_.contains(attempt) ||
-            own_.contains(attempt)) {
+            pursued_.contains(attempt) || own_.contains(attempt)) {
             continue;
         }
         control::Choice choice{attempt, order_for(attempt, *row, *spec, line), 0,
@@ -277,7 +277,8 @@ void Loop::request_claim(ClaimRequest request) {
         static_cast<void>(links_.claims.push(std::move(request)).has_value());  // asked again later
         return;
     }
-    if (!claims_in_flight_.insert(attempt).second) {
+    // One that failed is asked for again by pursue(): a share that is not there fails at once.
+    if (pursued_.contains(attempt) || !claims_in_flight_.insert(attempt).second) {
         return;
     }
     if (!links_.claims.push(std::move(request))) {

@@ -174,8 +174,8 @@ private:
             const auto wanted = known > 0 ? Cluster::policy_text(known) : std::string();
             if (as_text(bytes) != wanted) {
                 truth_.violated("policy: " + daemon->writer.v + " knows policy " +
-                                std::to_string(known) + ", and its file holds: " +
-                                std::string(as_text(bytes)));
+                                std::to_string(known) +
+                                ", and its file holds: " + std::string(as_text(bytes)));
             }
         }
     }
@@ -191,6 +191,21 @@ private:
         for (auto* daemon : cluster_.daemons()) {
             read_log(*daemon, logs_[daemon->writer]);
         }
+        for (const auto& machine : cluster_.machines()) {
+            const auto& daemon = *machine->daemons.front();
+            if (machine->leaving && daemon.replaced) {
+                read_removed_log(daemon);
+            }
+        }
+    }
+
+    /// Up to where all have read it: the end that the operator has signed for.
+    void read_removed_log(const Daemon& daemon) {
+        auto& batches = logs_[daemon.writer];
+        read_log(daemon, batches);
+        const auto end = views_.front().cut.find(daemon.writer);
+        const auto seq = end == views_.front().cut.end() ? Seq(0) : end->second.position.seq;
+        std::erase_if(batches, [&](const auto& one) { return one.position_after.seq > seq; });
     }
 
     void read_log(const Daemon& daemon, Batches& batches) {
@@ -476,9 +491,11 @@ private:
                 }
                 const auto shared = content(world_.nas(), dir + "/" + entry.name);
                 const auto own = own_segment(*daemon, entry.name);
-                if (own.empty() && daemon->machine->twin != nullptr) {
-                    // Of the copy that ended. What it declared there is looked for elsewhere.
-                    world_.count("segment of the copy that ended");
+                if (daemon->machine->twin != nullptr && shared.size() > own.size() &&
+                    std::equal(own.begin(), own.end(), shared.begin())) {
+                    // Of the copy that ended, which may have shared until it learned of that. What
+                    // it declared there is looked for elsewhere.
+                    world_.count("shared by the copy that ended");
                     continue;
                 }
                 if (shared.size() > own.size() ||
@@ -492,21 +509,33 @@ private:
         }
     }
 
+    void these_are_there(const WriterId& writer, const std::set<eventlog::LogPosition>& positions) {
+        std::set<eventlog::LogPosition> ends;
+        for (const auto& batch : logs_[writer]) {
+            ends.insert(batch.position_after);
+        }
+        const auto cut = truth_.cut_at.find(writer);
+        for (const auto& position : positions) {
+            const bool is_cut = cut != truth_.cut_at.end() && position.seq > cut->second;
+            if (!is_cut && !ends.contains(position)) {
+                truth_.violated("I7: event " + std::to_string(position.seq.v) +
+                                " was the end of a batch in the log of " + writer.v +
+                                ", and is not any more");
+            }
+        }
+    }
+
     // ---- I7, I8: what was declared, and what was claimed, stands
     void nothing_declared_is_gone() {
         for (const auto& [writer, positions] : watch_.positions) {
-            std::set<eventlog::LogPosition> ends;
-            for (const auto& batch : logs_[writer]) {
-                ends.insert(batch.position_after);
-            }
-            const auto cut = truth_.cut_at.find(writer);
-            for (const auto& position : positions) {
-                const bool is_cut = cut != truth_.cut_at.end() && position.seq > cut->second;
-                if (!is_cut && !ends.contains(position)) {
-                    truth_.violated("I7: event " + std::to_string(position.seq.v) +
-                                    " was the end of a batch in the log of " + writer.v +
-                                    ", and is not any more");
-                }
+            these_are_there(writer, positions);
+        }
+        for (const auto& machine : cluster_.machines()) {
+            const auto& daemon = *machine->daemons.front();
+            const auto own = watch_.own_positions.find(daemon.writer);
+            // What a removed one had not shared is not read.
+            if (own != watch_.own_positions.end() && !(machine->leaving && daemon.replaced)) {
+                these_are_there(daemon.writer, own->second);
             }
         }
         for (const auto& name : watch_.names) {
@@ -581,6 +610,12 @@ std::string unrest_of_views(Cluster& cluster) {
     if (const auto* machine = cluster.needs_rescue()) {
         return machine->node.name + " and its copy were both replaced";
     }
+    for (const auto& machine : cluster.machines()) {
+        const auto& daemon = *machine->daemons.front();
+        if (machine->leaving && daemon.replaced && (daemon.wanted || daemon.process != nullptr)) {
+            return daemon.writer.v + " was removed and does not know";
+        }
+    }
     for (auto* daemon : cluster.daemons()) {
         if (!daemon->up()) {
             return daemon->writer.v + " does not run";
@@ -627,7 +662,7 @@ void Watch::look() {
             if (writer == daemon->writer && cluster_.has_copy(writer)) {
                 continue;  // what it alone holds may be what only the replaced one accepted
             }
-            positions[writer].insert(cursor.position);
+            (writer == daemon->writer ? own_positions : positions)[writer].insert(cursor.position);
         }
     }
     const auto root = cluster_.root();
@@ -673,7 +708,7 @@ void Watch::disk_goes(const Machine& machine) {
             const auto cursor = cut.find(daemon->writer);
             seen = std::max(seen, cursor == cut.end() ? Seq() : cursor->second.position.seq);
         }
-        std::erase_if(positions[daemon->writer], [&](const auto& at) { return at.seq > seen; });
+        std::erase_if(own_positions[daemon->writer], [&](const auto& at) { return at.seq > seen; });
     }
     for (auto& one : truth.requests) {
         const bool alone = one.node == machine.node.name && one.job &&

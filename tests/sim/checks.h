@@ -23,8 +23,10 @@ public:
     /// (the gap of I1).
     void disk_goes(const Machine& machine);
 
-    /// Ends of logs that some view has folded (I7); of a writer with a copy, other writers' views.
+    /// Ends of logs that views of other writers have folded (I7), and those that the own ones have;
+    /// of a writer with a copy, other writers' views only.
     std::map<WriterId, std::set<eventlog::LogPosition>> positions;
+    std::map<WriterId, std::set<eventlog::LogPosition>> own_positions;
     /// Claims of attempts and of incarnations that stood on the share (I8).
     std::set<std::string> names;
 

@@ -22,6 +22,12 @@ constexpr milliseconds operator_patience{10'000};
 void Cluster::was_replaced(Daemon& daemon) {
     daemon.wanted = false;
     const auto& machine = *daemon.machine;
+    if (machine.leaving) {
+        truth_.tell(machine.node.name + " was removed, and stays away");
+        world_.count("removed machine stays away");
+        daemon.replaced = "removed";
+        return;
+    }
     if (machine.twin == nullptr) {
         truth_.violated("I6: " + daemon.writer.v + " was replaced, and nobody is its clone");
         return;
@@ -140,6 +146,41 @@ bool Cluster::load_policy(env::Env& env, Daemon& door, std::uint64_t version) {
     word.signature = operator_.sign(signed_part(word));
     const auto answer = nlohmann::json::parse(bring(env, door, word), nullptr, false);
     return !answer.is_discarded() && answer.value("ok", false);
+}
+
+bool Cluster::remove(env::Env& env, Machine& machine, Daemon& door) {
+    auto& daemon = *machine.daemons.front();
+    share::DirShare share(env.files, root_, trust_, env.entropy, env.clock);
+    const auto head =
+        share.identity().check()
+            ? share.log().head(daemon.writer)
+            : Result<std::optional<eventlog::HeadSlot>>(Error{Code::unavailable, "no share"});
+    const auto cut = view(door).cut();
+    const auto read = cut.find(daemon.writer);
+    if (!head || !*head || (read != cut.end() && read->second.position.seq > (*head)->last_seq)) {
+        return false;
+    }
+    events::WriterRetired word;
+    word.writer = daemon.writer;
+    word.serial = 1;
+    word.incarnation = (*head)->incarnation.v;
+    word.segment = (*head)->segment.v;
+    word.end = (*head)->durable_end.v;
+    word.seq = (*head)->last_seq.v;
+    word.hash = (*head)->last_hash;
+    word.reason = "its board died";
+    word.operator_key = operator_.public_key();
+    word.cluster = id_;
+    word.signature = operator_.sign(signed_part(word));
+    const auto answer = nlohmann::json::parse(bring(env, door, word), nullptr, false);
+    if (answer.is_discarded() || !answer.value("ok", false)) {
+        return false;
+    }
+    truth_.tell("an operator has removed " + machine.node.name + " behind event " +
+                std::to_string(word.seq));
+    world_.count("node removed");
+    daemon.replaced = "removed";
+    return true;
 }
 
 /// `reeve log resolve`: the log goes on where all views were cut.

@@ -15,7 +15,7 @@ constexpr seconds admission_look{2};
 constexpr milliseconds join_patience{5'000};
 constexpr milliseconds join_slice{20};
 
-PrivateKey key_of(std::uint8_t fill) {
+PrivateKey key_from(std::uint8_t fill) {
     PrivateKey::Seed seed{};
     seed.fill(fill);
     return PrivateKey::from_seed(seed);
@@ -27,7 +27,7 @@ Cluster::Cluster(World& world, Truth& truth, ClusterOptions options)
     : world_(world),
       truth_(truth),
       options_(std::move(options)),
-      operator_(key_of(200)),
+      operator_(key_from(200)),
       trust_(eventlog::Trust::unpinned({})),
       bells_(world) {
     id_.fill(0x5e);
@@ -75,31 +75,51 @@ Machine& Cluster::add(Node& node, const daemon::FileConfig& file, node::Role rol
 
 Status Cluster::found(env::Env& env) {
     TRY(share::DirShare::create(env.files, root_, id_, "sim", {operator_.public_key()}));
-    std::uint8_t fill = 1;
     for (const auto& machine : machines_) {
-        const auto key = key_of(fill++);
-        auto& disk = machine->node.disk;
-        CHECK(disk.make_dirs("/local/" + machine->node.name + "/etc"));
-        CHECK(disk.make_dirs(machine->file.state));  // the package makes it
-        const auto file =
-            disk.open(machine->file.key_file, env::OpenMode::create_new, world_.true_time());
-        CHECK(file);
-        const auto pem = key.to_pem();
-        disk.write(*file, 0, as_bytes(pem), world_.true_time());
-        TRY(share::put_certificate(
-            env.files, root_,
-            eventlog::issue({id_,
-                             machine->file.node,
-                             eventlog::worker_role | eventlog::coordinator_role,
-                             1,
-                             world_.true_time().ms,
-                             key.public_key(),
-                             {},
-                             {}},
-                            operator_)));
+        make_key(*machine);
+        TRY(admit(env, *machine));
     }
     world_.settle();
     return ok();
+}
+
+PrivateKey Cluster::key_of(const Machine& machine) const {
+    const auto found = std::find_if(machines_.begin(), machines_.end(),
+                                    [&](const auto& one) { return one.get() == &machine; });
+    return key_from(static_cast<std::uint8_t>(found - machines_.begin() + 1));
+}
+
+void Cluster::make_key(const Machine& machine) {
+    auto& disk = machine.node.disk;
+    CHECK(disk.make_dirs("/local/" + machine.node.name + "/etc"));
+    CHECK(disk.make_dirs(machine.file.state));  // the package makes it
+    const auto file =
+        disk.open(machine.file.key_file, env::OpenMode::create_new, world_.true_time());
+    CHECK(file);
+    const auto pem = key_of(machine).to_pem();
+    disk.write(*file, 0, as_bytes(pem), world_.true_time());
+}
+
+Status Cluster::admit(env::Env& env, const Machine& machine) {
+    return share::put_certificate(
+        env.files, root_,
+        eventlog::issue({id_,
+                         machine.file.node,
+                         eventlog::worker_role | eventlog::coordinator_role,
+                         1,
+                         world_.true_time().ms,
+                         key_of(machine).public_key(),
+                         {},
+                         {}},
+                        operator_));
+}
+
+Machine& Cluster::bring_in(const std::string& name) {
+    auto& machine = add(name, true);
+    make_key(machine);
+    machine.node.disk.settle();
+    keep_up(*machine.daemons.front());
+    return machine;
 }
 
 void Cluster::start() {
@@ -195,7 +215,7 @@ int Cluster::run_node(Daemon& daemon, Process& process, node::NodeConfig config,
         leave(daemon, process, node.error().code == Code::replaced ? node::exit_replaced : 2);
         return 2;
     }
-    if (daemon.replaced) {
+    if (daemon.replaced && !machine.leaving) {  // who was removed learns of it while it runs
         truth_.violated("I6: " + machine.node.name + " was replaced, and runs again");
     }
     (*node)->start();

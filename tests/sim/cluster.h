@@ -59,6 +59,7 @@ struct Machine {
     ExecModel exec;
     std::vector<std::unique_ptr<Daemon>> daemons;
     Machine* twin = nullptr;  // has, or is, a copy of this disk
+    bool leaving = false;     // an operator removes it, or has
 };
 
 class Cluster {
@@ -89,6 +90,12 @@ public:
     bool load_policy(env::Env& env, Daemon& door, std::uint64_t version);
     /// What stands in it.
     static std::string policy_text(std::uint64_t version);
+    /// The machine is off for good, and an operator says at that door that its log ends: was it
+    /// taken? One that is started again later has to stay away by itself.
+    bool remove(env::Env& env, Machine& machine, Daemon& door);
+    /// A machine more. It starts, and waits until it is admitted.
+    Machine& bring_in(const std::string& name);
+    Status admit(env::Env& env, const Machine& machine);
     /// `reeve log rescue` there; what else it needs has an operator to decide.
     void rescue(Machine& machine);
 
@@ -96,7 +103,7 @@ public:
     Truth& truth() { return truth_; }
     BellNetwork& bells() { return bells_; }
     const std::vector<std::unique_ptr<Machine>>& machines() const { return machines_; }
-    /// Those that were not replaced.
+    /// Those that were not replaced, nor removed.
     std::vector<Daemon*> daemons() const;
     std::vector<Machine*> workers() const;
     bool has_copy(const WriterId& writer) const;
@@ -112,6 +119,8 @@ public:
 
 private:
     Machine& add(const std::string& name, bool worker);
+    void make_key(const Machine& machine);
+    PrivateKey key_of(const Machine& machine) const;
     Machine& add(Node& node, const daemon::FileConfig& file, node::Role role);
     void keep_up(Daemon& daemon);
     void keep(Daemon& daemon);

@@ -74,10 +74,22 @@ private:
             world_.start(desk_, "drain", [this](env::Env& env) { drain(cluster_, plan_, env); });
         auto& governor = world_.start(desk_, "policies",
                                       [this](env::Env& env) { govern(cluster_, plan_, env); });
+        auto& membership = world_.start(desk_, "members", [this](env::Env& env) {
+            if (plan_.removals != 0) {
+                remove_node(cluster_, plan_, env);
+            }
+        });
+        auto& admission = world_.start(desk_, "admission", [this](env::Env& env) {
+            if (plan_.admissions != 0) {
+                admit_node(cluster_, plan_, env);
+            }
+        });
         trouble(cluster_, plan_, watch_);
         world_.wait_ended(people);
         world_.wait_ended(drainer);
         world_.wait_ended(governor);
+        world_.wait_ended(membership);
+        world_.wait_ended(admission);
         world_.wait_ended(reader);
         auto& tidier =
             world_.start(desk_, "undrain", [this](env::Env& env) { undrain(cluster_, env); });
@@ -167,6 +179,8 @@ Plan Plan::of(std::uint64_t seed) {
     out.lost_disks = out.rollbacks == 0 ? rarely(1) : 0;
     out.clones = rarely(1);
     out.policies = pick(4);
+    out.removals = rarely(1);
+    out.admissions = rarely(1);
     return out;
 }
 
@@ -191,6 +205,8 @@ const std::map<std::string, void (*)(Plan&)>& switches() {
         {"pauses", [](Plan& p) { p.pauses = 0; }},
         {"drains", [](Plan& p) { p.drains = 0; }},
         {"policies", [](Plan& p) { p.policies = 0; }},
+        {"removals", [](Plan& p) { p.removals = 0; }},
+        {"admissions", [](Plan& p) { p.admissions = 0; }},
         {"cancels", [](Plan& p) { p.cancels_percent = 0; }},
         {"bad", [](Plan& p) { p.bad_percent = 0; }},
         {"bells", [](Plan& p) { p.bell_loss_permille = 0; }},
@@ -273,6 +289,8 @@ std::string Plan::text() const {
     add("clones", clones);
     add("drains", drains);
     add("policies", policies);
+    add("removals", removals);
+    add("admissions", admissions);
     add("cancels %", cancels_percent);
     add("bad %", bad_percent);
     add("incoming %", incoming_percent);

@@ -37,6 +37,8 @@ struct Plan {
     int losses = 0;
     int lost_disks = 0;
     int clones = 0;
+    int removals = 0;
+    int admissions = 0;
     int policies = 0;  // an operator loads so many, one after the other
     int cancels_percent = 0;
     int bad_percent = 0;

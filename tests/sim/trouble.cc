@@ -57,7 +57,7 @@ private:
 
     void lose_disk() {
         auto& machine = *some_daemon().machine;
-        if (machine.twin != nullptr) {
+        if (machine.twin != nullptr || machine.leaving) {
             return;  // what it was replaced by went with the disk: a person's mistake
         }
         watch_.disk_goes(machine);
@@ -67,7 +67,7 @@ private:
     /// The original runs on, or stands still, or is off for a while.
     void clone() {
         auto& machine = *some_daemon().machine;
-        if (machine.twin != nullptr) {
+        if (machine.twin != nullptr || machine.leaving) {
             return;
         }
         cluster_.clone(machine, milliseconds(random_.between(0, 60'000)));

@@ -236,6 +236,57 @@ void govern(Cluster& cluster, const Plan& plan, env::Env& desk) {
     }
 }
 
+// When the machine has been off for a while. After some tries the operator lets it be, and it is
+// started again; then what was not answered may still have been taken.
+void remove_node(Cluster& cluster, const Plan& plan, env::Env& desk) {
+    constexpr int tries = 30;
+    auto& random = cluster.world().random();
+    const auto rest = [&](std::int64_t from, std::int64_t to) {
+        desk.tasks.sleep_until(desk.clock.mono_now() + milliseconds(random.between(from, to)));
+    };
+    rest(0, plan.trouble_s * 500);
+    auto all = cluster.workers();
+    std::erase_if(all, [&](const Machine* one) {
+        return one->twin != nullptr || cluster.truth().disk_lost.contains(one->node.name);
+    });
+    if (all.empty()) {
+        return;
+    }
+    auto& machine = *all[random.below(all.size())];
+    auto& daemon = *machine.daemons.front();
+    machine.leaving = true;
+    daemon.wanted = false;
+    cluster.crash(machine);
+    rest(100'000, 400'000);
+    bool done = false;
+    for (int i = 0; i < tries && !done; ++i) {
+        auto doors = cluster.workers();
+        std::erase(doors, &machine);
+        done = cluster.remove(desk, machine, *doors[random.below(doors.size())]->daemons.front());
+        rest(1'000, 20'000);
+    }
+    if (!done || random.coin()) {
+        rest(0, 200'000);
+        cluster.truth().tell("somebody starts " + machine.node.name + " again");
+        daemon.wanted = true;
+    }
+}
+
+void admit_node(Cluster& cluster, const Plan& plan, env::Env& desk) {
+    auto& random = cluster.world().random();
+    const auto rest = [&](std::int64_t to) {
+        desk.tasks.sleep_until(desk.clock.mono_now() + milliseconds(random.between(0, to)));
+    };
+    rest(plan.trouble_s * 800);
+    const auto& machine = cluster.bring_in("lyra");
+    rest(60'000);
+    while (!cluster.admit(desk, machine)) {
+        rest(10'000);
+    }
+    cluster.truth().tell("an operator has admitted lyra");
+    cluster.world().count("node admitted");
+}
+
 void read(Cluster& cluster, const Plan& plan, env::Env& desk) {
     auto& world = cluster.world();
     const auto until = world.scheduler().now() + seconds(plan.trouble_s);

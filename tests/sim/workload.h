@@ -16,6 +16,9 @@ void work(Cluster& cluster, const Plan& plan, env::Env& desk);
 void read(Cluster& cluster, const Plan& plan, env::Env& desk);
 /// An operator loads one policy after the other, each with a greater version.
 void govern(Cluster& cluster, const Plan& plan, env::Env& desk);
+/// An operator removes a node that is off, and admits a new one.
+void remove_node(Cluster& cluster, const Plan& plan, env::Env& desk);
+void admit_node(Cluster& cluster, const Plan& plan, env::Env& desk);
 /// Drains nodes and takes that back; the last word is that none is drained.
 void drain(Cluster& cluster, const Plan& plan, env::Env& desk);
 void undrain(Cluster& cluster, env::Env& desk);
