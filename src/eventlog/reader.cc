@@ -43,6 +43,26 @@ Result<bool> holds_batches(env::FileSystem& files, const std::string& path) {
                        [](std::uint8_t byte) { return byte != 0; });
 }
 
+Result<std::optional<SegmentHeader>> successor_of(env::FileSystem& files,
+                                                  const std::string& directory,
+                                                  std::span<const SegmentId> all,
+                                                  const SegmentId& id, const Trust& trust,
+                                                  const WriterId& writer) {
+    std::optional<SegmentHeader> out;
+    for (auto next = std::upper_bound(all.begin(), all.end(), id); next != all.end(); ++next) {
+        const auto header = read_header(files, directory, *next, trust, writer);
+        if (!header || segment_of(header->previous) != id) {
+            continue;
+        }
+        out = *header;
+        const auto used = holds_batches(files, directory + "/" + segment_name(*next));
+        if (!used || *used) {
+            break;
+        }
+    }
+    return out;
+}
+
 LogReader::LogReader(env::FileSystem& files, std::string directory, Trust trust, WriterId writer)
     : files_(&files),
       directory_(std::move(directory)),
@@ -77,6 +97,7 @@ Status LogReader::enter(const SegmentId& id) {
     damaged_.reset();
     TRY_ASSIGN(file_, open_segment(*files_, directory_, id));
     position_ = first_position(header);
+    begun_behind_ = header.previous;
     uid_ = segment_uid(trust_.cluster(), writer_, id);
     key_ = header.certificate.key;
     serial_ = header.certificate.serial;
@@ -89,17 +110,33 @@ Status LogReader::enter(const SegmentId& id) {
 // A batch whose sync failed may stand whole in the file; the next segment's header excludes it.
 Result<std::uint64_t> LogReader::end_by_successor(const SegmentId& id) const {
     TRY_ASSIGN(const auto later, segments_after(id));
-    for (const auto& next : later) {
-        const auto header = read_header(*files_, directory_, next, trust_, writer_);
-        if (header && segment_of(header->previous) == id) {
-            return header->previous.end.v;
-        }
+    TRY_ASSIGN(const auto next, successor_of(*files_, directory_, later, id, trust_, writer_));
+    return next ? next->previous.end.v : UINT64_MAX;
+}
+
+/// A segment without events that another copy of this disk began, when it is known by now that the
+/// log went on from elsewhere.
+bool LogReader::is_left_behind(const SegmentHeader& header) const {
+    const auto& previous = header.previous;
+    const bool here = segment_of(previous) == segment_of(position_);
+    const bool before =
+        segment_of(previous) < segment_of(position_) || (here && previous.end < position_.end);
+    const bool goes_on = here && stop_ != UINT64_MAX && previous.end.v < stop_;
+    if (!before && !goes_on) {
+        return false;
     }
-    return UINT64_MAX;
+    const auto used = holds_batches(*files_, directory_ + "/" + segment_name(header.id));
+    return used && !*used;
 }
 
 // The segment that continues the log at exactly our position. A header that never became durable (a
 // crash while the file was made) is passed over when a later segment continues at the same place.
+/// We stand in such a segment, before its first batch, and the log goes on behind a later place.
+bool LogReader::goes_back(const LogPosition& previous) const {
+    return position_.end.v == header_page_bytes && begun_behind_.incarnation.v != 0 &&
+           segment_of(previous) == segment_of(begun_behind_) && previous.end > begun_behind_.end;
+}
+
 Result<bool> LogReader::enter_next(const std::string& why_ended) {
     TRY_ASSIGN(const auto later, segments_after(segment_of(position_)));
     std::optional<Error> torn;
@@ -126,6 +163,13 @@ Result<bool> LogReader::enter_next(const std::string& why_ended) {
         }
         const auto& previous = header->previous;
         const bool over_empty = why_ended.empty() && passes_over_empty(position_, previous);
+        if (!over_empty && is_left_behind(*header)) {
+            continue;
+        }
+        if (why_ended.empty() && !over_empty && goes_back(previous)) {
+            TRY(seek(begun_behind_));
+            return true;
+        }
         if (segment_of(previous) > segment_of(position_)) {
             auto missing = corrupt(
                 id, Offset(0),

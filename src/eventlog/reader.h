@@ -63,6 +63,8 @@ private:
     Result<bool> enter_next(const std::string& why_ended);
     Status expect_end(const std::string& why_ended);
     Result<std::uint64_t> end_by_successor(const SegmentId& id) const;
+    bool is_left_behind(const SegmentHeader& header) const;
+    bool goes_back(const LogPosition& previous) const;
     Result<ByteView> window(std::size_t wanted, std::uint64_t stop);
     Result<std::optional<Batch>> batch_here(const std::optional<LogPosition>& limit,
                                             std::string* why_ended);
@@ -73,6 +75,7 @@ private:
     Trust trust_;
     WriterId writer_;
     LogPosition position_;
+    LogPosition begun_behind_;  // what the header of its segment names
     std::uint64_t uid_ = 0;
     PublicKey key_{};           // of the current segment
     std::uint64_t serial_ = 0;  // of its certificate: never less in a later segment
@@ -96,5 +99,13 @@ Result<bool> holds_batches(env::FileSystem& files, const std::string& path);
 /// a whole header of another cluster, writer or segment; Code::denied: signed by nobody who may.
 Result<SegmentHeader> read_header(env::FileSystem& files, const std::string& directory,
                                   const SegmentId& id, const Trust& trust, const WriterId& writer);
+
+/// The segment among `all`, in order, whose header says where `id` ends. Of those without events
+/// only the last one counts: another copy of the disk may have begun one (passes_over_empty).
+Result<std::optional<SegmentHeader>> successor_of(env::FileSystem& files,
+                                                  const std::string& directory,
+                                                  std::span<const SegmentId> all,
+                                                  const SegmentId& id, const Trust& trust,
+                                                  const WriterId& writer);
 
 }  // namespace reeve::eventlog

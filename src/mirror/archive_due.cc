@@ -107,21 +107,15 @@ Result<std::optional<DueSegment>> ArchiveDue::due(const WriterId& writer,
     if (held == limits.held.end() || id >= held->second) {
         return std::optional<DueSegment>();
     }
-    for (auto next = std::upper_bound(all.begin(), all.end(), id); next != all.end(); ++next) {
-        const auto header = eventlog::read_header(files_, directory(writer), *next, trust_, writer);
-        if (!header || eventlog::segment_of(header->previous) != id) {
-            continue;
-        }
-        const auto over_ms = hlc_ms(header->first_hlc);
-        if (over_ms >= limits.over_before_ms) {
-            break;
-        }
-        const auto& end = header->previous;
-        TRY_ASSIGN(const auto bytes,
-                   end_with_seal(files_, directory(writer), {id, end.end, end.seq, end.hash}));
-        return std::optional(DueSegment{id, bytes, over_ms});
+    TRY_ASSIGN(const auto next,
+               eventlog::successor_of(files_, directory(writer), all, id, trust_, writer));
+    if (!next || hlc_ms(next->first_hlc) >= limits.over_before_ms) {
+        return std::optional<DueSegment>();
     }
-    return std::optional<DueSegment>();
+    const auto& end = next->previous;
+    TRY_ASSIGN(const auto bytes,
+               end_with_seal(files_, directory(writer), {id, end.end, end.seq, end.hash}));
+    return std::optional(DueSegment{id, bytes, hlc_ms(next->first_hlc)});
 }
 
 }  // namespace reeve::mirror

@@ -146,13 +146,11 @@ Result<eventlog::Archived> Archiver::archive(const ArchivePlace& place, const Du
     TRY_ASSIGN(const auto header, eventlog::read_header(env_.files, directory(place.writer), due.id,
                                                         trust_, place.writer));
     TRY_ASSIGN(const auto all, eventlog::list_segments(env_.files, directory(place.writer)));
-    for (auto next = std::upper_bound(all.begin(), all.end(), due.id); next != all.end(); ++next) {
-        const auto after =
-            eventlog::read_header(env_.files, directory(place.writer), *next, trust_, place.writer);
-        if (after && segment_of(after->previous) == due.id) {
-            TRY(verify(place.writer, header, after->previous));
-            return eventlog::make_archive(env_.files, directory(place.writer), due.id, due.bytes);
-        }
+    TRY_ASSIGN(const auto after, eventlog::successor_of(env_.files, directory(place.writer), all,
+                                                        due.id, trust_, place.writer));
+    if (after) {
+        TRY(verify(place.writer, header, after->previous));
+        return eventlog::make_archive(env_.files, directory(place.writer), due.id, due.bytes);
     }
     return Error{Code::corrupt, "nothing continues " + file_name(due.id) + " any more"};
 }

@@ -220,7 +220,8 @@ Result<RemoteMirror::Step> RemoteMirror::next_segment(const eventlog::HeadSlot& 
     std::optional<SegmentId> next;
     for (const auto& name : names) {
         const auto id = parse_file_name(name);
-        if (id && (nothing(end_) || *id > current()) && *id <= target && (!next || *id < *next) &&
+        const bool later = id && id != passed_over_ && (nothing(end_) || *id > current());
+        if (later && *id <= target && (!next || *id < *next) &&
             cuts_.admits(id->incarnation, end_.seq.next())) {
             next = id;
         }
@@ -251,6 +252,12 @@ Result<RemoteMirror::Step> RemoteMirror::adopt(const SegmentId& id, ByteView pag
     if (!nothing(end_) && eventlog::passes_over_empty(end_, position_before(header))) {
         return enter(id, page, header);
     }
+    if (header.previous && header.previous->id < current() && end_.end == Offset(header_bytes)) {
+        TRY_ASSIGN(const bool back, go_back(*header.previous));
+        if (back) {
+            return Step::moved;
+        }
+    }
     if (header.previous.has_value() == nothing(end_)) {
         if (header.previous) {
             return Step::waiting;  // what it continues is not shown yet
@@ -276,6 +283,26 @@ Result<RemoteMirror::Step> RemoteMirror::adopt(const SegmentId& id, ByteView pag
         TRY(copy_seal(current()));
     }
     return enter(id, page, header);
+}
+
+/// Where the mirror ends in a segment without events and the log goes on from behind a later place
+/// of the one before: back to there, and past the empty one.
+Result<bool> RemoteMirror::go_back(const Continuation& before) {
+    const auto empty = current();
+    TRY_ASSIGN(const auto header,
+               eventlog::read_header(env_.files, directory_, empty, options_.trust, writer_));
+    const auto& begun = header.previous;
+    if (segment_of(begun) != before.id || begun.end >= before.end) {
+        return false;
+    }
+    TRY_ASSIGN(const auto earlier,
+               eventlog::read_header(env_.files, directory_, before.id, options_.trust, writer_));
+    end_ = begun;
+    declared_ = end_;
+    key_ = earlier.certificate.key;
+    serial_ = earlier.certificate.serial;
+    passed_over_ = empty;
+    return true;
 }
 
 Result<RemoteMirror::Step> RemoteMirror::enter(const SegmentId& id, ByteView page,

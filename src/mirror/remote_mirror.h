@@ -61,6 +61,7 @@ private:
     Result<Step> finish_segment(const eventlog::HeadSlot& slot);
     Result<Step> next_segment(const eventlog::HeadSlot& slot);
     Result<Step> adopt(const SegmentId& id, ByteView page, const SegmentHeader& header);
+    Result<bool> go_back(const Continuation& before);
     Result<Step> enter(const SegmentId& id, ByteView page, const SegmentHeader& header);
     Result<Step> read_up_to(Offset limit);
     Result<Step> read_batches(Offset limit, std::string& bad);
@@ -83,12 +84,13 @@ private:
     const bool keeps_slot_;
     eventlog::Cuts cuts_;
     bool loaded_ = false;
-    eventlog::LogPosition end_;       // of what is verified and synced
-    eventlog::LogPosition declared_;  // in the same segment, at most there
-    std::optional<Error> misled_;     // the share did not lead to what is signed
-    MonoTime read_again_;             // it is asked again then
-    PublicKey key_{};                 // of the segment where it ends
-    std::uint64_t serial_ = 0;        // of that key's certificate
+    eventlog::LogPosition end_;             // of what is verified and synced
+    eventlog::LogPosition declared_;        // in the same segment, at most there
+    std::optional<Error> misled_;           // the share did not lead to what is signed
+    MonoTime read_again_;                   // it is asked again then
+    PublicKey key_{};                       // of the segment where it ends
+    std::uint64_t serial_ = 0;              // of that key's certificate
+    std::optional<SegmentId> passed_over_;  // without events, by a copy of the writer's disk
     std::optional<eventlog::HeadSlot> stored_;
     std::uint64_t pulled_ = 0;  // bytes of the current pull
 };

@@ -221,16 +221,11 @@ Status LogScrub::mend(const Error& damage, const eventlog::LogPosition& limit,
 Result<std::optional<eventlog::LogPosition>> LogScrub::end_of(const SegmentId& segment,
                                                               const eventlog::LogPosition& limit,
                                                               bool& open_end) const {
-    TRY_ASSIGN(const auto segments, eventlog::list_segments(env_.files, log_.directory));
-    for (const auto& id : segments) {
-        if (id <= segment) {
-            continue;
-        }
-        const auto header =
-            eventlog::read_header(env_.files, log_.directory, id, log_.trust, log_.writer);
-        if (header && segment_of(header->previous) == segment) {
-            return std::optional(header->previous);
-        }
+    TRY_ASSIGN(const auto all, eventlog::list_segments(env_.files, log_.directory));
+    TRY_ASSIGN(const auto next, eventlog::successor_of(env_.files, log_.directory, all, segment,
+                                                       log_.trust, log_.writer));
+    if (next) {
+        return std::optional(next->previous);
     }
     open_end = true;
     return segment_of(limit) == segment ? std::optional(limit) : std::nullopt;

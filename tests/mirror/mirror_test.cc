@@ -158,6 +158,45 @@ TEST_F(Mirror, ASegmentWithoutEventsHoldsNobodyBack) {  // I6
     EXPECT_TRUE(again.puller->take_forks().empty());
 }
 
+// The same, and the one that goes on had said something before that the other did not know.
+TEST_F(Mirror, ASegmentWithoutEventsIsPassedOverForALongerPast) {  // I6
+    auto first = start("one", nova, 1);
+    say(first, "both know this");
+    ASSERT_TRUE(push(first));
+    std::filesystem::copy(dir / "one", dir / "copy", std::filesystem::copy_options::recursive);
+    say(first, "only the one that goes on knows this");
+    auto begun = start("copy", nova, 2);
+    ASSERT_TRUE(push(begun));
+    auto other = start("two", mira, 1);
+    ASSERT_TRUE(pull(other, nova).caught_up);
+    std::filesystem::remove(shared_file(eventlog::head_name(Incarnation(2))));
+    auto onward = start("one", nova, 3);
+    say(onward, "it goes on");
+    const auto pushed = push(onward);
+    ASSERT_TRUE(pushed) << pushed.error().message;
+    const auto seen = pull(other, nova);
+    EXPECT_TRUE(seen.caught_up) << seen.error;
+    EXPECT_EQ(seen.mirrored, onward.log->position());
+    auto third = start("three", WriterId("orin.worker"), 1);  // has seen neither
+    EXPECT_EQ(pull(third, nova).mirrored, onward.log->position());
+    for (const auto* root : {"two", "three"}) {
+        auto reader = *eventlog::LogReader::open(files, dir / root + "/nova.worker",
+                                                 test_trust(cluster_id(7)), nova);
+        int events = 0;
+        for (auto batch = reader.next(std::nullopt);; batch = reader.next(std::nullopt)) {
+            ASSERT_TRUE(batch) << root << ": " << batch.error().message;
+            if (!*batch) {
+                break;
+            }
+            events += static_cast<int>((*batch)->events.size());
+        }
+        EXPECT_EQ(events, 3) << root;
+        EXPECT_EQ(reader.position(), onward.log->position());
+    }
+    auto again = start("two", mira, 2);
+    EXPECT_TRUE(pull(again, nova).caught_up);
+}
+
 // Before its first event, the log of a node that began twice has no place to part from.
 TEST_F(Mirror, ALogThatBeganTwiceWithoutAnEventIsOneLog) {
     auto begun = start("one", nova, 1);

@@ -517,7 +517,11 @@ private:
         const auto cut = truth_.cut_at.find(writer);
         for (const auto& position : positions) {
             const bool is_cut = cut != truth_.cut_at.end() && position.seq > cut->second;
-            if (!is_cut && !ends.contains(position)) {
+            // What one that was removed shared later, until it learned of that, some had read.
+            const auto removed = truth_.removed_in.find(writer);
+            const bool later =
+                removed != truth_.removed_in.end() && position.incarnation > removed->second;
+            if (!is_cut && !later && !ends.contains(position)) {
                 truth_.violated("I7: event " + std::to_string(position.seq.v) +
                                 " was the end of a batch in the log of " + writer.v +
                                 ", and is not any more");

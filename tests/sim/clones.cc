@@ -179,6 +179,7 @@ bool Cluster::remove(env::Env& env, Machine& machine, Daemon& door) {
     truth_.tell("an operator has removed " + machine.node.name + " behind event " +
                 std::to_string(word.seq));
     world_.count("node removed");
+    truth_.removed_in[daemon.writer] = (*head)->incarnation;
     daemon.replaced = "removed";
     return true;
 }
