@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/time_text.h"
@@ -205,6 +206,35 @@ TEST_F(Rules, WhatWasCancelledBehindTheClaimIsNotBegun) {
         EXPECT_EQ(state("nova"), "cancelled");
     });
     EXPECT_EQ(executions(), 0U) << story();
+}
+
+// I6. A machine and a copy of its disk start while neither is answered by the share: both take the
+// same number, unasked. When it answers one of them holds it.
+TEST_F(Rules, OfTwoCopiesThatBeganWithoutTheShareOneGoesOn) {
+    play([&] {
+        crash("mira", seconds(5));
+        cluster_->clone(cluster_->machine("mira"), seconds(5));
+        for (const char* node : {"mira", "mira2"}) {
+            hold_up(node, "/nas/", seconds(60));
+        }
+        world_.sleep(seconds(30));
+        for (const char* node : {"mira", "mira2"}) {
+            submit(node, seconds(1));  // begun at once: nobody else can be asked
+        }
+        world_.sleep(seconds(300));
+        const auto& one = daemon("mira").replaced;
+        const auto& two = daemon("mira2").replaced;
+        ASSERT_NE(one.has_value(), two.has_value());
+        EXPECT_TRUE(daemon(one ? "mira2" : "mira").up());
+        const auto& why = one ? *one : *two;  // before a byte of its log is shared
+        EXPECT_NE(why.find("another process holds this incarnation"), std::string::npos) << why;
+    });
+    const auto same =
+        std::count_if(truth_.story().begin(), truth_.story().end(), [](const std::string& line) {
+            return line.find("mira.worker incarnation 66 runs") != std::string::npos;
+        });
+    EXPECT_EQ(same, 2) << story();
+    EXPECT_EQ(executions(), 2U) << story();
 }
 
 }  // namespace
