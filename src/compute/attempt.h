@@ -54,7 +54,8 @@ enum class Verdict : std::uint8_t {
     lost,  // it was executing when its supervisor or the machine died: kill what is left, then say
            // so
 };
-/// `rebooted`: the machine has booted since; what the directory says may be older than what ran.
+/// `rebooted`: the machine has booted since, or another disk said the start; what the directory
+/// says may be older than what ran.
 Verdict judge_unknown_attempt(LocalClaim claim, bool rebooted);
 
 }  // namespace reeve::compute

@@ -185,6 +185,7 @@ private:
     void tell_kept_outcomes();
     bool fenced() const;
     bool settle_unknown(const AttemptId& attempt, bool heard);
+    bool started_on_another_disk(const AttemptId& attempt);
     void end_unknown(const AttemptId& attempt, events::Payload payload);
     bool gone_on_without(const AttemptId& attempt);
     bool win_void(const AttemptId& attempt);

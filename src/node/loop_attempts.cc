@@ -251,7 +251,8 @@ bool Loop::settle_unknown(const AttemptId& attempt, bool heard) {
     if (own == own_.end() || own->second.ended) {
         return true;
     }
-    auto verdict = compute::judge_unknown_attempt(local_claim(attempt), rebooted_);
+    const bool elsewhere = !rebooted_ && started_on_another_disk(attempt);
+    auto verdict = compute::judge_unknown_attempt(local_claim(attempt), rebooted_ || elsewhere);
     if (verdict == compute::Verdict::start) {
         if (!heard) {
             return false;
@@ -279,12 +280,24 @@ bool Loop::settle_unknown(const AttemptId& attempt, bool heard) {
         settle_again_ = now_ + settle_again_after;
         return false;
     }
-    const std::string why = rebooted_
-                                ? "the machine was restarted while it ran"
+    const std::string why = rebooted_ ? "the machine was restarted while it ran"
+                            : elsewhere
+                                ? "started by a run that this disk does not know"
                                 : "its supervisor died while it ran; " + std::to_string(*killed) +
                                       " processes of it were killed";
     end_unknown(attempt, events::JobLost{attempt, config_.writer, why});
     return true;
+}
+
+// Its log came back from the share: a copy of this disk may have written it, and runs it now (I2).
+bool Loop::started_on_another_disk(const AttemptId& attempt) {
+    const auto row = snapshot().job(attempt.job);
+    const auto* known = row ? row->attempt(attempt.attempt) : nullptr;
+    if (known == nullptr) {
+        return false;
+    }
+    const auto mark = known->starts.find(config_.writer);
+    return mark != known->starts.end() && mark->second.incarnation < known_since_;
 }
 
 void Loop::end_unknown(const AttemptId& attempt, events::Payload payload) {

@@ -34,6 +34,10 @@ private:
     Cluster& cluster_;
 };
 
+/// Files below a directory of the share, as the server has them.
+std::vector<std::string> names_below(World& world, const std::string& path);
+/// What is so with a job; of one without a submission nothing is known.
+projection::Situation situation(const projection::JobRow& row);
 /// Why the cluster has not come to rest yet; empty when it has. Takes no time.
 std::string unrest(Cluster& cluster);
 /// No attempt ran twice: all that can be said of a cluster that does not come to rest.

@@ -179,7 +179,7 @@ bool Cluster::remove(env::Env& env, Machine& machine, Daemon& door) {
     truth_.tell("an operator has removed " + machine.node.name + " behind event " +
                 std::to_string(word.seq));
     world_.count("node removed");
-    truth_.removed_in[daemon.writer] = (*head)->incarnation;
+    truth_.removed_at[daemon.writer] = {(*head)->incarnation, (*head)->last_seq};
     daemon.replaced = "removed";
     return true;
 }

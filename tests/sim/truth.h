@@ -56,7 +56,7 @@ public:
     std::vector<MonoTime> rollbacks;
     std::vector<MonoTime> rollbacks_told;  // a writer noticed one
     std::map<WriterId, Seq> cut_at;  // an operator has decided that a forked log goes on there
-    std::map<WriterId, Incarnation> removed_in;  // the run in which the log of a removed one ends
+    std::map<WriterId, std::pair<Incarnation, Seq>> removed_at;  // where a removed one's log ends
 
     MonoTime now() const { return scheduler_.now(); }
     /// Something that a reader of the run wants to know.
