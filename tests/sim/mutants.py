@@ -75,12 +75,14 @@ def hunt(tree, mutant):
         failed = [line for line in done.stdout.splitlines() if line.startswith("[  FAILED  ]")]
         return done.returncode != 0 and bool(failed), f"{arguments[-1].split('=')[-1]}" if failed else "its test passed"
     tree.build("reeve-sim")
-    done = subprocess.run([tree.bin / "reeve-sim", "--seeds", str(mutant["seeds"]), "--until-violated"],
+    left_out = [word for name in mutant.get("without", []) for word in ("--without", name)]
+    done = subprocess.run([tree.bin / "reeve-sim", "--seeds", str(mutant["seeds"]), "--until-violated", *left_out],
                           capture_output=True, text=True)
     runs = [line for line in done.stdout.splitlines() if line.startswith("seed ")]
     said = [line.strip() for line in done.stdout.splitlines() if line.startswith("  ")]
+    shown = [line for line in said if line.startswith(mutant["shows"])]
     if done.returncode == 1 and said:
-        return True, f"seed {len(runs)} of {mutant['seeds']}: {said[0]}"
+        return bool(shown), f"seed {len(runs)} of {mutant['seeds']}: {(shown or said)[0]}"
     if done.returncode == 0:
         return False, f"{len(runs)} seeds held"
     return False, f"the simulator ended with {done.returncode}: {done.stderr[-500:]}"
