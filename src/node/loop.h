@@ -219,6 +219,7 @@ private:
     void load_known_since();
     void settle_unexplained(const AttemptId& attempt, const share::Ticket& ticket,
                             const projection::AttemptRow* known);
+    void leave_to_others(const std::vector<control::Choice>& choices);
     void request_claim(ClaimRequest request);
 
     // --- duties and what is known of others (loop_duties.cc)
@@ -370,7 +371,11 @@ private:
     std::set<AttemptId> claims_in_flight_;
     std::map<AttemptId, Pursuit> pursued_;
     std::map<AttemptId, share::Ticket> foreign_claims_;
-    std::map<AttemptId, std::uint32_t> passed_over_;
+    struct Passed {
+        std::uint32_t times = 0;
+        MonoTime counted;  // the last time that none of the line was chosen
+    };
+    std::map<AttemptId, Passed> passed_over_;
     std::map<AttemptId, MonoTime> first_seen_;  // pending without an offer since
     std::map<AttemptId, MonoTime> offered_;
     std::map<JobId, MonoTime> unplaceable_;  // that no node can run, as of then

@@ -151,7 +151,7 @@ std::vector<control::Choice> Loop::line(const projection::Snapshot& view) {
             continue;
         }
         const auto passed = passed_over_.find(attempt);
-        choice.passed_over = passed == passed_over_.end() ? 0 : passed->second;
+        choice.passed_over = passed == passed_over_.end() ? 0 : passed->second.times;
         out.push_back(std::move(choice));
         if (out.size() == control::dispatch_window) {
             break;
@@ -258,16 +258,29 @@ void Loop::dispatch() {
     for (; busy < config_.slots; ++busy) {
         const auto chosen = control::choose(config_.node, choices);
         if (!chosen) {
-            return;
+            leave_to_others(choices);
+            break;
         }
         for (std::size_t i = 0; i < *chosen; ++i) {
-            ++passed_over_[choices[i].attempt];
+            ++passed_over_[choices[i].attempt].times;
         }
         request_claim({choices[*chosen].attempt, share::TicketKind::run, std::nullopt, false});
         choices.erase(choices.begin() + static_cast<std::ptrdiff_t>(*chosen));
     }
     if (passed_over_.size() > passed_over_limit) {
         passed_over_.clear();  // of jobs that are gone; those that wait are counted anew
+    }
+}
+
+// There is a free slot, and somebody else is expected to run these sooner. Who that is may be gone,
+// or may not claim, and an offer that says so need not come: a pass a second is counted.
+void Loop::leave_to_others(const std::vector<control::Choice>& choices) {
+    for (const auto& choice : choices) {
+        auto& passed = passed_over_[choice.attempt];
+        if (now_ - passed.counted >= config_.timing.offer_interval / 5) {
+            passed.counted = now_;
+            ++passed.times;
+        }
     }
 }
 

@@ -13,7 +13,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 USUAL = ("test_single.py", "test_leaderless.py", "test_membership.py", "test_share_away.py", "test_full_disk.py")
-PROGRAMS = ("reeve", "reeve-worker", "reeve-coordinator", "reeve-exec", "reeve-replay")
+PROGRAMS = ("reeve", "reeve-worker", "reeve-coordinator", "reeve-exec", "reeve-log", "reeve-replay")
 
 
 def build():

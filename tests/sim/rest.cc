@@ -113,6 +113,20 @@ bool waits_for_a_rescue(Cluster& cluster, const JobId& job) {
 
 }  // namespace
 
+namespace {
+
+/// Who was to run it, in order.
+std::string offer_text(const JobRow& row) {
+    std::string out = row.offer ? "; offered to" : "";
+    for (const auto& score : row.offer ? row.offer->scores : std::vector<events::OfferScore>{}) {
+        out += " " + score.node.v + (score.eligible ? " " : " (not eligible) ") +
+               std::to_string(score.expected_ms) + " ms,";
+    }
+    return out;
+}
+
+}  // namespace
+
 std::string unrest(Cluster& cluster) {
     if (auto why = unrest_of_views(cluster); !why.empty()) {
         return why;
@@ -138,7 +152,7 @@ std::string unrest(Cluster& cluster) {
             cluster.world().count("job whose submission waits for a rescue");
         } else if (!at_rest(view, row)) {
             why = "job " + job.text() + " is " + std::string(projection::state_name(now.state)) +
-                  ": " + now.reason;
+                  ": " + now.reason + offer_text(row);
         }
         return why.empty();
     });
