@@ -129,14 +129,14 @@ bool LogReader::is_left_behind(const SegmentHeader& header) const {
     return used && !*used;
 }
 
-// The segment that continues the log at exactly our position. A header that never became durable (a
-// crash while the file was made) is passed over when a later segment continues at the same place.
 /// We stand in such a segment, before its first batch, and the log goes on behind a later place.
 bool LogReader::goes_back(const LogPosition& previous) const {
     return position_.end.v == header_page_bytes && begun_behind_.incarnation.v != 0 &&
            segment_of(previous) == segment_of(begun_behind_) && previous.end > begun_behind_.end;
 }
 
+// The segment that continues the log at exactly our position. A header that never became durable (a
+// crash while the file was made) is passed over when a later segment continues at the same place.
 Result<bool> LogReader::enter_next(const std::string& why_ended) {
     TRY_ASSIGN(const auto later, segments_after(segment_of(position_)));
     std::optional<Error> torn;

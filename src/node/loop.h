@@ -219,6 +219,7 @@ private:
     void load_known_since();
     void settle_unexplained(const AttemptId& attempt, const share::Ticket& ticket,
                             const projection::AttemptRow* known);
+    std::uint32_t passes(const control::Choice& choice) const;
     void leave_to_others(const std::vector<control::Choice>& choices);
     void request_claim(ClaimRequest request);
 
@@ -372,8 +373,8 @@ private:
     std::map<AttemptId, Pursuit> pursued_;
     std::map<AttemptId, share::Ticket> foreign_claims_;
     struct Passed {
-        std::uint32_t times = 0;
-        MonoTime counted;  // the last time that none of the line was chosen
+        std::uint32_t times = 0;               // another job was taken
+        std::optional<MonoTime> left_at = {};  // to others, with a free slot here: the first time
     };
     std::map<AttemptId, Passed> passed_over_;
     std::map<AttemptId, MonoTime> first_seen_;  // pending without an offer since

@@ -150,8 +150,7 @@ std::vector<control::Choice> Loop::line(const projection::Snapshot& view) {
         if (!mine) {
             continue;
         }
-        const auto passed = passed_over_.find(attempt);
-        choice.passed_over = passed == passed_over_.end() ? 0 : passed->second.times;
+        choice.passed_over = passes(choice);
         out.push_back(std::move(choice));
         if (out.size() == control::dispatch_window) {
             break;
@@ -272,16 +271,25 @@ void Loop::dispatch() {
     }
 }
 
-// There is a free slot, and somebody else is expected to run these sooner. Who that is may be gone,
-// or may not claim, and an offer that says so need not come: a pass a second is counted.
+// There is a free slot, and somebody else is expected to finish these sooner. Who that is may be
+// gone, or may not claim, and a better offer need not come.
 void Loop::leave_to_others(const std::vector<control::Choice>& choices) {
     for (const auto& choice : choices) {
-        auto& passed = passed_over_[choice.attempt];
-        if (now_ - passed.counted >= config_.timing.offer_interval / 5) {
-            passed.counted = now_;
-            ++passed.times;
-        }
+        auto& left_at = passed_over_[choice.attempt].left_at;
+        left_at = left_at.value_or(now_);
     }
+}
+
+/// How often it was passed over here; too often when by now it should be over elsewhere and waits.
+std::uint32_t Loop::passes(const control::Choice& choice) const {
+    const auto passed = passed_over_.find(choice.attempt);
+    if (passed == passed_over_.end()) {
+        return 0;
+    }
+    const milliseconds expected(choice.scores.empty() ? 0 : choice.scores.front().expected_ms);
+    const auto patience = std::max(2 * config_.timing.offer_interval, expected);
+    const auto& left_at = passed->second.left_at;
+    return left_at && now_ - *left_at > patience ? control::pass_over_limit : passed->second.times;
 }
 
 void Loop::request_claim(ClaimRequest request) {
