@@ -157,7 +157,7 @@ TEST(Lmdb, AFullStoreCanBeCleared) {
     fill(*store, one, {{"a", "1"}});
 }
 
-/// A tmpfs of `bytes`; nullopt where this process may mount none.
+/// A tmpfs of `bytes`, unless this process may mount none.
 class SmallDisk {
 public:
     explicit SmallDisk(std::uint64_t bytes) : mounted_(mount(bytes)) {}
@@ -182,7 +182,7 @@ private:
 
 TEST(Lmdb, AWriteThatTheDiskTookInPartIsAFullDisk) {
     const SmallDisk disk(mebi);
-    if (!disk.mounted()) {
+    if (!disk.mounted()) {  // only a disk that is full takes a part; tools/test runs as root
         GTEST_SKIP() << "needs the right to mount a tmpfs";
     }
     auto store = open_lmdb(disk / "view", small_map(64 * mebi, 64 * mebi));

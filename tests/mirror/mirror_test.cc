@@ -130,8 +130,22 @@ TEST_F(Mirror, AShareThatLostALogGetsItFromWhoMirroredIt) {
     EXPECT_EQ(seen.mirrored, owner.log->position());
 }
 
+/// What `side` has said is shared, and is read by a mirror that stood elsewhere and by a new one.
+class EmptySegment : public Mirror {
+protected:
+    void expect_all_follow(Side& side, Side& other) {
+        const auto pushed = push(side);
+        ASSERT_TRUE(pushed) << pushed.error().message;
+        const auto seen = pull(other, nova);
+        EXPECT_TRUE(seen.caught_up) << seen.error;
+        EXPECT_EQ(seen.mirrored, side.log->position());
+        auto third = start("three", WriterId("orin.worker"), 1);
+        EXPECT_EQ(pull(third, nova).mirrored, side.log->position());
+    }
+};
+
 // Of two copies of one disk one shares that it has begun, and ends before its first event.
-TEST_F(Mirror, ASegmentWithoutEventsHoldsNobodyBack) {  // I6
+TEST_F(EmptySegment, ASegmentWithoutEventsHoldsNobodyBack) {  // I6
     auto first = start("one", nova, 1);
     say(first, "both know this");
     ASSERT_TRUE(push(first));
@@ -145,13 +159,7 @@ TEST_F(Mirror, ASegmentWithoutEventsHoldsNobodyBack) {  // I6
     std::filesystem::remove(shared_file(eventlog::head_name(Incarnation(2))));
     auto copy = start("copy", nova, 3);
     say(copy, "the other one goes on");
-    const auto pushed = push(copy);
-    ASSERT_TRUE(pushed) << pushed.error().message;
-    const auto seen = pull(other, nova);
-    EXPECT_TRUE(seen.caught_up) << seen.error;
-    EXPECT_EQ(seen.mirrored, copy.log->position());
-    auto third = start("three", WriterId("orin.worker"), 1);  // has seen neither
-    EXPECT_EQ(pull(third, nova).mirrored, copy.log->position());
+    expect_all_follow(copy, other);
     // A mirror that starts anew reads the same.
     auto again = start("two", mira, 2);
     EXPECT_TRUE(pull(again, nova).caught_up);
@@ -159,7 +167,7 @@ TEST_F(Mirror, ASegmentWithoutEventsHoldsNobodyBack) {  // I6
 }
 
 // The same, and the one that goes on had said something before that the other did not know.
-TEST_F(Mirror, ASegmentWithoutEventsIsPassedOverForALongerPast) {  // I6
+TEST_F(EmptySegment, ASegmentWithoutEventsIsPassedOverForALongerPast) {  // I6
     auto first = start("one", nova, 1);
     say(first, "both know this");
     ASSERT_TRUE(push(first));
@@ -172,13 +180,7 @@ TEST_F(Mirror, ASegmentWithoutEventsIsPassedOverForALongerPast) {  // I6
     std::filesystem::remove(shared_file(eventlog::head_name(Incarnation(2))));
     auto onward = start("one", nova, 3);
     say(onward, "it goes on");
-    const auto pushed = push(onward);
-    ASSERT_TRUE(pushed) << pushed.error().message;
-    const auto seen = pull(other, nova);
-    EXPECT_TRUE(seen.caught_up) << seen.error;
-    EXPECT_EQ(seen.mirrored, onward.log->position());
-    auto third = start("three", WriterId("orin.worker"), 1);  // has seen neither
-    EXPECT_EQ(pull(third, nova).mirrored, onward.log->position());
+    expect_all_follow(onward, other);
     for (const auto* root : {"two", "three"}) {
         auto reader = *eventlog::LogReader::open(files, dir / root + "/nova.worker",
                                                  test_trust(cluster_id(7)), nova);
