@@ -34,7 +34,7 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const ByteView bytes(data, size);
-    std::uint64_t greatest = 0;
+    std::optional<eventlog::HeadSlot> greatest;
     for (std::size_t at = 0; at + eventlog::head_slot_bytes <= size && at < 8192;
          at += eventlog::head_slot_bytes) {
         const auto raw = bytes.subspan(at, eventlog::head_slot_bytes);
@@ -46,14 +46,17 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
         REQUIRE(std::equal(again.begin(), again.end(), raw.begin()));  // one slot, one encoding
         if (eventlog::verify_head(*slot, fuzz::trust())) {
             REQUIRE(node_of(slot->writer) == slot->certificate.node);
-            greatest = std::max(greatest, slot->counter);
+            const bool counts = slot->counter > 0;  // a writer begins with 1
+            if (counts && (!greatest || order_of(*greatest) < order_of(*slot))) {
+                greatest = *slot;
+            }
         }
     }
     fuzz::MemoryFiles files;
     files.put("/log/0000000001.head", Bytes(bytes.begin(), bytes.end()));
     const auto best = eventlog::read_head(files, "/log/0000000001.head", fuzz::trust());
     REQUIRE(best.has_value());
-    REQUIRE(best->has_value() == (greatest > 0));
-    REQUIRE(!best->has_value() || (*best)->counter == greatest);
+    REQUIRE(best->has_value() == greatest.has_value());
+    REQUIRE(!greatest || eventlog::order_of(**best) == eventlog::order_of(*greatest));
     return 0;
 }

@@ -130,6 +130,12 @@ void heads_rings_records() {
     two.insert(two.end(), other.begin(), other.end());
     put("head", "two", two);
     put("head", "one", other);
+    slot.incarnation = Incarnation(2);  // the later run counts, with the smaller number
+    slot.counter = 1;
+    eventlog::sign(slot, fuzz::identity());
+    auto runs = eventlog::encode(slot);
+    runs.insert(runs.end(), other.begin(), other.end());
+    put("head", "two-runs", runs);
     put("ring", "one",
         mirror::encode(mirror::Ring{fuzz::cluster, fuzz::writer, SegmentNo(2), Offset(8192)}));
     put("record", "ticket", 0,
