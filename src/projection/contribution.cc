@@ -76,11 +76,18 @@ Contribution contribution_of(const JobId& job, const JobRow& row) {
 }
 
 Sum row_hash(kv::Table view, ByteView key, ByteView value) {
-    ByteWriter w;
-    w.bytes(key);
-    w.bytes(value);
+    // Of key and value, each behind its length.
     const auto seed = static_cast<std::uint64_t>(view) << 32 | fold_version;
-    const auto hash = XXH3_128bits_withSeed(w.view().data(), w.view().size(), seed);
+    XXH3_state_t state;
+    XXH3_INITSTATE(&state);
+    XXH3_128bits_reset_withSeed(&state, seed);
+    for (const auto part : {key, value}) {
+        std::array<std::uint8_t, 4> length{};
+        store_le(length.data(), static_cast<std::uint32_t>(part.size()));
+        XXH3_128bits_update(&state, length.data(), length.size());
+        XXH3_128bits_update(&state, part.data(), part.size());
+    }
+    const auto hash = XXH3_128bits_digest(&state);
     return static_cast<Sum>(hash.high64) << 64 | hash.low64;
 }
 

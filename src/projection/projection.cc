@@ -4,6 +4,7 @@
 #include "projection/projection.h"
 
 #include "projection/contribution.h"
+#include "projection/fold.h"
 
 namespace reeve::projection {
 namespace {
@@ -378,6 +379,14 @@ Status settle_fold_version(kv::Store& store) {
 }
 
 }  // namespace
+
+Status fold_others(kv::WriteTransaction& transaction, std::span<const events::Event> events) {
+    Fold fold(transaction);
+    for (const auto& event : events) {
+        fold.take(event);
+    }
+    return fold.finish({});
+}
 
 std::int64_t virtual_ms(const Submission& submission, const queue::JobSpec& spec) {
     return hlc_ms(submission.stamp.hlc) - class_bonus_ms * static_cast<int>(spec.priority);

@@ -48,6 +48,30 @@ TEST_P(Conformance, WhatIsPutIsReadUntilItIsErased) {
     EXPECT_TRUE(t->status());
 }
 
+TEST_P(Conformance, RowsAreAppendedInOrderAlone) {
+    {
+        auto t = write();
+        ASSERT_TRUE(t->append(one, as_bytes("a"), as_bytes("1")));
+        ASSERT_TRUE(t->append(one, as_bytes("b"), {}));
+        ASSERT_TRUE(t->append(two, as_bytes("a"), as_bytes("2"))) << "each table has its own order";
+        EXPECT_EQ(t->append(one, as_bytes("b"), {}).error().code, Code::invalid);
+        EXPECT_EQ(t->append(one, as_bytes("aa"), {}).error().code, Code::invalid);
+        EXPECT_EQ(t->append(one, {}, {}).error().code, Code::invalid);
+        ASSERT_TRUE(t->commit());
+    }
+    {
+        auto t = write();
+        EXPECT_EQ(t->append(one, as_bytes("a"), {}).error().code, Code::invalid);
+        ASSERT_TRUE(t->append(one, as_bytes("c"), as_bytes("3")));
+        ASSERT_TRUE(t->commit());
+    }
+    auto t = read();
+    EXPECT_EQ(rows_from(*t, one, ""), (RowList{{"a", "1"}, {"b", ""}, {"c", "3"}}));
+    EXPECT_EQ(rows_from(*t, two, ""), (RowList{{"a", "2"}}));
+    EXPECT_EQ(t->count(one), 3U);
+    EXPECT_TRUE(t->status());
+}
+
 TEST_P(Conformance, RowsComeInOrderOfUnsignedBytesShorterFirst) {
     const RowList sorted = {{std::string("\0", 1), "0"},
                             {"a", "1"},

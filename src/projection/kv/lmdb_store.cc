@@ -121,14 +121,18 @@ public:
         const auto old = rows_.find(table, key);
         TRY(rows_.status());
         const auto before = old ? old->checksum : 0;  // read before the put moves it
-        const auto checksum = row_checksum(static_cast<std::uint64_t>(table), key, value);
-        MDB_val k = value_of(key);
-        MDB_val v{value.size() + checksum_bytes, nullptr};
-        TRY(done(mdb_put(rows_.transaction(), rows_.table_of(table), &k, &v, MDB_RESERVE), "put"));
-        auto* room = static_cast<std::uint8_t*>(v.mv_data);
-        std::copy(value.begin(), value.end(), room);
-        store_le(room + value.size(), checksum);
+        TRY_ASSIGN(const auto checksum, store(table, key, value, 0));
         tally(table, old ? 0 : 1, checksum - before);
+        return ok();
+    }
+    Status append(Table table, ByteView key, ByteView value) override {
+        check_open();
+        if (!valid_key(key)) {
+            return Error{Code::invalid, "a key of " + std::to_string(key.size()) +
+                                            " bytes; 1 to 511 are possible"};
+        }
+        TRY_ASSIGN(const auto checksum, store(table, key, value, MDB_APPEND));
+        tally(table, 1, checksum);
         return ok();
     }
     Status erase(Table table, ByteView key) override {
@@ -166,6 +170,21 @@ private:
     void check_open() const {
         CHECK(rows_.transaction() != nullptr);
         CHECK(!rows_.scanning());
+    }
+    Result<std::uint64_t> store(Table table, ByteView key, ByteView value, unsigned how) {
+        const auto checksum = row_checksum(static_cast<std::uint64_t>(table), key, value);
+        MDB_val k = value_of(key);
+        MDB_val v{value.size() + checksum_bytes, nullptr};
+        const int code =
+            mdb_put(rows_.transaction(), rows_.table_of(table), &k, &v, MDB_RESERVE | how);
+        if (code == MDB_KEYEXIST) {
+            return Error{Code::invalid, "a row was appended out of order"};
+        }
+        TRY(done(code, "put"));
+        auto* room = static_cast<std::uint8_t*>(v.mv_data);
+        std::copy(value.begin(), value.end(), room);
+        store_le(room + value.size(), checksum);
+        return checksum;
     }
     Status done(int code, const char* doing) {
         use_.note(code);

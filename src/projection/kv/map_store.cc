@@ -133,6 +133,15 @@ public:
         changes(table).insert_or_assign(owned(key), owned(value));
         return ok();
     }
+    Status append(Table table, ByteView key, ByteView value) override {
+        const auto greater = [&](const auto& present) {
+            return present.empty() || KeyLess{}(present.rbegin()->first, key);
+        };
+        if (!greater(rows(table)) || !greater(changes(table))) {
+            return Error{Code::invalid, "a row was appended out of order"};
+        }
+        return put(table, key, value);
+    }
     Status erase(Table table, ByteView key) override {
         check_open();
         if (valid_key(key)) {

@@ -51,6 +51,9 @@ public:
     /// on. Code::full: the transaction is dead; repeated as a whole it may find more room
     /// (LmdbStore).
     virtual Status put(Table table, ByteView key, ByteView value) = 0;
+    /// put() of a row whose key is greater than every key of its table: for loads in order of keys.
+    /// Code::invalid when it is not greater.
+    virtual Status append(Table table, ByteView key, ByteView value) = 0;
     /// An absent row is fine.
     virtual Status erase(Table table, ByteView key) = 0;
     /// Once; whatever it returns, the transaction is over and only its destructor may follow.
