@@ -52,6 +52,8 @@ struct NodeConfig {
     std::string heeded_file() const { return state_directory + "/rollbacks.json"; }
     /// Present: the view could not be written, and is built again at the next start.
     std::string rebuild_file() const { return state_directory + "/projection.rebuild"; }
+    /// What a rebuild of the view does not hold in memory, for as long as it takes.
+    std::string spill_file() const { return state_directory + "/projection.spill"; }
     /// Present: another process writes this log; this one must not (exit 11).
     std::string replaced_file() const { return state_directory + "/replaced"; }
     /// Present: the own log was found damaged; the next start reads it whole and mends it.

@@ -59,6 +59,11 @@ int Loop::live() {
     next_scan_ = now_;
     next_duty_scan_ = now_;
     next_health_ = now_;
+    read_heeded_rollbacks();
+    if (env_.files.info(config_.rollback_file())) {
+        rolled_back_at_ = now_;
+    }
+    load_view();
     if (auto caught = catch_up_own_log(); !caught) {
         env_.telemetry.log(env::Level::error, "loop", caught.error().message);
         if (caught.error().code == Code::corrupt) {
@@ -67,10 +72,6 @@ int Loop::live() {
                     .has_value());
         }
         return exit_failed;
-    }
-    read_heeded_rollbacks();
-    if (env_.files.info(config_.rollback_file())) {
-        rolled_back_at_ = now_;
     }
     events::NodeStarted started;
     started.node = config_.node;

@@ -30,6 +30,7 @@
 #include "eventlog/writer.h"
 #include "node/clock_check.h"
 #include "node/config.h"
+#include "node/log_merge.h"
 #include "node/messages.h"
 #include "node/turn_times.h"
 #include "projection/projection.h"
@@ -78,6 +79,8 @@ private:
     int live();
     void turn();
     void handle(LoopMessage message);
+    void load_view();
+    std::optional<LogToRead> log_to_load(const WriterId& writer) const;
     void fold_local_mirrors();
     void fold_mirrors();
     Status fold_mirror(const WriterId& writer, const mirror::RemoteLog& remote);

@@ -3,6 +3,7 @@
 
 #include "projection/projection.h"
 
+#include "projection/bulk.h"
 #include "projection/contribution.h"
 #include "projection/fold.h"
 
@@ -434,6 +435,17 @@ Result<Applied> Projection::apply(std::span<const FoldInput> inputs) {
     TRY(transaction->commit());
     cut_ = std::move(next);
     return std::move(fold).applied();
+}
+
+Status Projection::load(env::FileSystem& files, const NextEvents& next,
+                        const BulkOptions& options) {
+    auto loaded = load_logs(store_, files, next, options);
+    cut_.clear();
+    TRY(settle_fold_version(store_));
+    TRY(loaded);
+    TRY_ASSIGN(auto transaction, store_.read());
+    cut_ = read_cut(*transaction);
+    return transaction->status();
 }
 
 Result<Snapshot> Projection::snapshot() const {

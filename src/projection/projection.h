@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "env/file_system.h"
 #include "eventlog/format.h"
 #include "events/events.h"
 #include "projection/job_row.h"
@@ -180,6 +181,10 @@ struct FoldInput {
     std::span<const events::Event> events;
 };
 
+struct BulkOptions;   // bulk.h
+struct LoggedEvents;  // bulk.h
+using NextEvents = std::function<std::optional<LoggedEvents>()>;
+
 class Projection {
 public:
     /// Clears a store whose rows another fold version wrote, or a build that knew other event
@@ -190,6 +195,8 @@ public:
     /// Folds, moves cursors and digest, commits: all or nothing. Inputs at or before a writer's
     /// cursor, or behind a gap, are refused with Code::conflict (the caller resumes from cut()).
     Result<Applied> apply(std::span<const FoldInput> inputs);
+    /// Everything anew, from whole logs. After an error the view is empty.
+    Status load(env::FileSystem& files, const NextEvents& next, const BulkOptions& options);
     Result<Snapshot> snapshot() const;
     const Cut& cut() const;  // of the last commit
 
