@@ -7,11 +7,12 @@
 #include <sched.h>
 
 #include <CLI/CLI.hpp>
-#include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <thread>
 
 #include "bench/life.h"
@@ -156,23 +157,29 @@ public:
 
 private:
     void stop() {
-        over_ = true;
+        {
+            const std::lock_guard lock(mutex_);
+            over_ = true;
+        }
+        stopped_.notify_all();
         if (watcher_.joinable()) {
             watcher_.join();
         }
     }
     void watch() {
-        while (!over_) {
+        std::unique_lock lock(mutex_);
+        while (!stopped_.wait_for(lock, std::chrono::milliseconds(10), [this] { return over_; })) {
             std::ifstream status("/proc/self/status");
             for (std::string line; std::getline(status, line);) {
                 if (line.starts_with("RssAnon:")) {
                     peak_ = std::max<std::uint64_t>(peak_, std::stoull(line.substr(8)));
                 }
             }
-            std::this_thread::sleep_for(std::chrono::milliseconds(10));
         }
     }
-    std::atomic<bool> over_ = false;
+    std::mutex mutex_;
+    std::condition_variable stopped_;
+    bool over_ = false;
     std::uint64_t peak_ = 0;
     std::thread watcher_;
 };

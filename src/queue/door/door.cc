@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "base/time_text.h"
+#include "queue/door/plain_document.h"
 #include "queue/door/strict_json.h"
 
 namespace reeve::queue {
@@ -539,6 +540,9 @@ std::variant<AcceptedDocument, Rejection> check_document(ByteView bytes,
 }
 
 Result<JobSpec> parse_canonical(std::string_view canonical) {
+    if (auto plain = read_plain(canonical, max_arguments, max_name)) {
+        return std::move(*plain);
+    }
     // What existed when the document was accepted need not exist any more.
     const DoorContext anything{[](const std::string&) { return true; },
                                [](const JobId&) { return true; }};
