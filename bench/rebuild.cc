@@ -204,13 +204,14 @@ Status load_view(World& world, const Options& options) {
                kv::LmdbStore::open(directory, projection::Projection::table_names(), {}));
     TRY_ASSIGN(auto view, projection::Projection::open(*store));
     node::LogMerge merge(world.env(), world.trust, logs_of(options));
-    const auto next = [&]() -> std::optional<projection::LoggedEvents> {
-        auto one = merge.next();
-        if (!one) {
-            return std::nullopt;
+    projection::LoggedEvents logged;
+    const auto next = [&]() -> const projection::LoggedEvents* {
+        const auto* batch = merge.next();
+        if (batch == nullptr) {
+            return nullptr;
         }
-        return projection::LoggedEvents{one->writer, one->batch.position_after,
-                                        std::move(one->batch.events)};
+        logged = {merge.writer(), batch->position_after, batch->events};
+        return &logged;
     };
     projection::BulkOptions how;
     how.spill_path = options.directory + "/spill";
@@ -238,8 +239,8 @@ Status load_sqlite(World& world, const Options& options) {
         return Error{Code::io, sqlite3_errmsg(db)};
     }
     node::LogMerge merge(world.env(), world.trust, logs_of(options));
-    while (const auto one = merge.next()) {
-        for (const auto& event : one->batch.events) {
+    while (const auto* batch = merge.next()) {
+        for (const auto& event : batch->events) {
             const auto job = projection::job_of(event.payload);
             if (!job) {
                 continue;

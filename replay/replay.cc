@@ -241,7 +241,9 @@ Result<Claim> read_claim(const std::string& projection_directory) {
                    kv::LmdbStore::open(projection_directory, Projection::table_names(), how));
         auto transaction = store->read();
         if (transaction) {
-            return claim_of(projection::Snapshot(std::move(*transaction)));
+            const projection::Snapshot view(std::move(*transaction));
+            TRY(view.expect_built());
+            return claim_of(view);
         }
         last = transaction.error();
         if (last.code != Code::unavailable) {

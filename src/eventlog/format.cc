@@ -20,6 +20,7 @@ constexpr std::size_t header_crc_at = 200;
 constexpr std::size_t certificate_at = 256;
 constexpr std::size_t signature_at = 4032;
 constexpr std::size_t seal_signature_at = 64;
+constexpr std::size_t least_framed_bytes = 40;  // a FlatBuffer with a clock and nothing else
 
 void put_text(std::uint8_t* at, const std::string& text) {
     CHECK(text.size() < writer_field_bytes);
@@ -270,6 +271,8 @@ Result<BatchHeader> verify_batch(ByteView bytes, std::uint64_t uid, const LogPos
 Result<std::vector<events::Event>> decode_batch(ByteView batch, const BatchHeader& header,
                                                 const WriterId& writer) {
     std::vector<events::Event> out;
+    // A count is believed as far as that many events could stand there.
+    out.reserve(std::min<std::size_t>(header.count, header.length / least_framed_bytes));
     std::size_t at = batch_header_bytes;
     Seq seq = header.first_seq;
     for (std::uint32_t i = 0; i < header.count; ++i, seq = seq.next()) {
@@ -286,9 +289,8 @@ Result<std::vector<events::Event>> decode_batch(ByteView batch, const BatchHeade
             align8(size) > header.length - at - event_frame_bytes) {
             return corrupt("an event reaches beyond its batch");
         }
-        TRY_ASSIGN(auto event,
-                   events::decode(type, batch.subspan(at + event_frame_bytes, size), writer, seq));
-        out.push_back(std::move(event));
+        TRY(events::decode_into(out.emplace_back(), type,
+                                batch.subspan(at + event_frame_bytes, size), writer, seq));
         if (!all_zero(batch.subspan(at + event_frame_bytes + size, align8(size) - size))) {
             return corrupt("padding behind an event is not zero");
         }

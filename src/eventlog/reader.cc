@@ -303,10 +303,13 @@ Result<std::optional<Batch>> LogReader::batch_here(const std::optional<LogPositi
     batch.at = position_.end;
     batch.first_seq = verified->first_seq;
     batch.events = std::move(*events);
-    batch.raw.assign(bytes.begin(), bytes.begin() + verified->length);
+    batch.bytes = verified->length;
+    if (keep_raw_) {
+        batch.raw.assign(bytes.begin(), bytes.begin() + verified->length);
+    }
     position_.end = Offset(position_.end.v + verified->length);
     position_.seq = Seq(verified->first_seq.v + verified->count - 1);
-    position_.hash = sha256(batch.raw);
+    position_.hash = sha256(bytes.first(verified->length));
     batch.position_after = position_;
     return std::optional(std::move(batch));
 }

@@ -23,7 +23,8 @@ struct Batch {
     Seq first_seq;
     Offset at;  // in the segment of position_after
     std::vector<events::Event> events;
-    Bytes raw;  // the batch as it stands in the file
+    std::size_t bytes = 0;  // of the file
+    Bytes raw;              // the batch as it stands there
 };
 
 /// An owner syncs each batch before the next, so a later one proves damage before it. A mirror
@@ -51,6 +52,8 @@ public:
     const std::optional<SegmentId>& damaged() const { return damaged_; }
     /// Who wrote what lies behind the last whole batch (owners, unless said).
     void set_tail(Tail tail);
+    /// `raw` of the batches stays empty.
+    void leave_out_raw() { keep_raw_ = false; }
     /// Where this log is cut, and where it goes on: nothing behind a cut is read, nor is its being
     /// there an error.
     void set_cuts(Cuts cuts) { cuts_ = std::move(cuts); }
@@ -80,6 +83,7 @@ private:
     PublicKey key_{};           // of the current segment
     std::uint64_t serial_ = 0;  // of its certificate: never less in a later segment
     Tail tail_ = Tail::owners;
+    bool keep_raw_ = true;
     Cuts cuts_;
     std::optional<SegmentId> damaged_;
     std::uint64_t stop_ = UINT64_MAX;  // where the next segment's header says that this one ends

@@ -134,6 +134,7 @@ Made<void> put(Builder& b, const JobOffered& e) {
     return fbs::CreateJobOffered(b, job, e.attempt.attempt.v, b.CreateVector(scores)).Union();
 }
 bool get(JobOffered& e, const fbs::JobOffered& t) {
+    e.scores.reserve(t.scores() == nullptr ? 0 : t.scores()->size());
     for (flatbuffers::uoffset_t i = 0; t.scores() != nullptr && i < t.scores()->size(); ++i) {
         const auto& s = *t.scores()->Get(i);
         e.scores.push_back({NodeId(text(s.node())), s.eligible(), text(s.reason()), s.role_ppm(),
@@ -395,17 +396,14 @@ bool get(ForkResolved& e, const fbs::ForkResolved& t) {
 
 Made<void> put(Builder&, const Unknown&) { return {}; }
 
+/// False: a field has an impossible value.
 template <typename Value, typename Table>
-Result<Payload> read_payload(const fbs::Event& event) {
-    Value value;
+bool read_payload(Payload& to, const fbs::Event& event) {
     const auto* table = static_cast<const Table*>(event.payload());
-    if (table == nullptr || !get(value, *table)) {
-        return Error{Code::corrupt, "a field of the event has an impossible value"};
-    }
-    return Payload(std::move(value));
+    return table != nullptr && get(to.emplace<Value>(), *table);
 }
 
-using ReadPayload = Result<Payload> (*)(const fbs::Event&);
+using ReadPayload = bool (*)(Payload&, const fbs::Event&);
 
 struct TypeEntry {
     const char* name;
@@ -494,6 +492,13 @@ Result<Bytes> encode(Hlc hlc, const Payload& payload) {
 }
 
 Result<Event> decode(std::uint16_t type, ByteView flatbuffer, const WriterId& writer, Seq seq) {
+    Event out;
+    TRY(decode_into(out, type, flatbuffer, writer, seq));
+    return out;
+}
+
+Status decode_into(Event& out, std::uint16_t type, ByteView flatbuffer, const WriterId& writer,
+                   Seq seq) {
     flatbuffers::Verifier verifier(flatbuffer.data(), flatbuffer.size(), max_depth, max_tables);
     if (flatbuffer.size() > max_event_bytes || !fbs::VerifyEventBuffer(verifier)) {
         return Error{Code::corrupt,
@@ -501,20 +506,22 @@ Result<Event> decode(std::uint16_t type, ByteView flatbuffer, const WriterId& wr
     }
     const auto& event = *fbs::GetEvent(flatbuffer.data());
     const bool known = type >= 1 && type <= std::size(types);
+    out.hlc = Hlc(event.hlc());
+    out.writer = writer;
+    out.seq = seq;
     if (!known) {
-        return Event{Hlc(event.hlc()), writer, seq,
-                     Unknown{type, Bytes(flatbuffer.begin(), flatbuffer.end())}};
+        out.payload = Unknown{type, Bytes(flatbuffer.begin(), flatbuffer.end())};
+        return ok();
     }
     if (static_cast<std::uint16_t>(event.payload_type()) != type) {
         return Error{Code::corrupt,
                      "event " + std::to_string(seq.v) + ": its frame names another type"};
     }
-    auto payload = types[type - 1].read(event);
-    if (!payload) {
-        return std::move(payload).error().with("event " + std::to_string(seq.v) + " " +
-                                               type_name(type));
+    if (!types[type - 1].read(out.payload, event)) {
+        return Error{Code::corrupt, "event " + std::to_string(seq.v) + " " + type_name(type) +
+                                        ": a field of the event has an impossible value"};
     }
-    return Event{Hlc(event.hlc()), writer, seq, std::move(*payload)};
+    return ok();
 }
 
 }  // namespace reeve::events

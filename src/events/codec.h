@@ -27,6 +27,9 @@ Result<Bytes> encode(Hlc hlc, const Payload& payload);
 /// An unknown type is a value (Unknown, with its bytes); bytes that do not verify are
 /// Code::corrupt.
 Result<Event> decode(std::uint16_t type, ByteView flatbuffer, const WriterId& writer, Seq seq);
+/// The same, in place; after an error `out` is any event.
+Status decode_into(Event& out, std::uint16_t type, ByteView flatbuffer, const WriterId& writer,
+                   Seq seq);
 
 /// One JSON object of the event, for people and tools: {"type","hlc_ms","writer","seq", fields...}.
 std::string to_json(const Event& event);

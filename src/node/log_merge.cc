@@ -1,7 +1,6 @@
 #include "node/log_merge.h"
 
 #include <algorithm>
-#include <deque>
 
 namespace reeve::node {
 namespace {
@@ -12,12 +11,17 @@ constexpr std::size_t most_chunk_bytes = 512 << 10;
 constexpr std::size_t chunks_ahead = 2;
 
 struct Chunk {
-    std::deque<eventlog::Batch> batches;
+    std::vector<eventlog::Batch> batches;
     bool last = false;
     std::optional<Error> error;  // of the last one
 };
 
-enum class Ask : bool { chunk, stop };
+/// For another chunk, or to stop. What was read goes back to the task that allocated it: freed by
+/// another thread each small piece costs several times as much.
+struct Ask {
+    bool stop = false;
+    std::vector<eventlog::Batch> used{};
+};
 
 }  // namespace
 
@@ -29,7 +33,10 @@ struct LogMerge::Reader {
     WriterId writer;
     env::Mailbox<Ask> asked;
     env::Mailbox<Chunk> chunks;
-    Chunk current;  // of the merge
+    Chunk current;  // of the merge, up to ...
+    std::size_t at = 0;
+    bool drained() const { return at == current.batches.size(); }
+    const eventlog::Batch& head() const { return current.batches[at]; }
 };
 
 namespace {
@@ -50,8 +57,7 @@ Chunk chunk_of(Result<eventlog::LogReader>& reader, const eventlog::LogPosition&
             out.error = batch ? std::nullopt : std::optional(batch.error());
             break;
         }
-        bytes += (*batch)->raw.size();
-        (*batch)->raw = {};
+        bytes += (*batch)->bytes;
         out.batches.push_back(std::move(**batch));
     }
     return out;
@@ -65,16 +71,17 @@ LogMerge::LogMerge(env::Env env, const eventlog::Trust& trust, std::vector<LogTo
     for (auto& log : logs) {
         auto reader = std::make_shared<Reader>(env.tasks, log.writer);
         for (std::size_t i = 0; i < chunks_ahead; ++i) {
-            static_cast<void>(reader->asked.push(Ask::chunk).has_value());
+            static_cast<void>(reader->asked.push(Ask{}).has_value());
         }
         auto work = [env, trust, reader, chunk_bytes, log = std::move(log)] {
             auto opened = eventlog::LogReader::open(env.files, log.directory, trust, log.writer);
             if (opened) {
                 opened->set_cuts(log.cuts);
+                opened->leave_out_raw();
             }
             for (bool more = true; more;) {
                 const auto ask = reader->asked.take(MonoTime::never());
-                if (!ask || *ask == Ask::stop) {
+                if (!ask || ask->stop) {
                     return;
                 }
                 auto chunk = chunk_of(opened, log.limit, chunk_bytes);
@@ -92,40 +99,44 @@ LogMerge::LogMerge(env::Env env, const eventlog::Trust& trust, std::vector<LogTo
 
 LogMerge::~LogMerge() {
     for (const auto& reader : readers_) {
-        static_cast<void>(reader->asked.push(Ask::stop).has_value());
+        static_cast<void>(reader->asked.push(Ask{true}).has_value());
     }
 }
 
 /// Until there is a batch, or there will be none.
 void LogMerge::fetch(Reader& reader) {
-    while (reader.current.batches.empty() && !reader.current.last) {
+    while (reader.drained() && !reader.current.last) {
         auto chunk = reader.chunks.take(MonoTime::never());
         if (!chunk) {
             continue;
         }
-        reader.current = std::move(*chunk);
-        static_cast<void>(reader.asked.push(Ask::chunk).has_value());
+        std::swap(reader.current, *chunk);
+        reader.at = 0;
+        static_cast<void>(reader.asked.push(Ask{false, std::move(chunk->batches)}).has_value());
     }
     if (reader.current.error) {
         failed_.emplace(reader.writer, *reader.current.error);
     }
 }
 
-std::optional<LogMerge::Next> LogMerge::next() {
-    std::erase_if(readers_, [](const auto& reader) { return reader->current.batches.empty(); });
+const eventlog::Batch* LogMerge::next() {
+    if (given_) {
+        ++given_->at;
+        fetch(*given_);
+    }
+    std::erase_if(readers_, [](const auto& reader) { return reader->drained(); });
     const auto earliest =
         std::min_element(readers_.begin(), readers_.end(), [](const auto& a, const auto& b) {
-            return a->current.batches.front().events.front().hlc <
-                   b->current.batches.front().events.front().hlc;
+            return a->head().events.front().hlc < b->head().events.front().hlc;
         });
     if (earliest == readers_.end()) {
-        return std::nullopt;
+        given_.reset();
+        return nullptr;
     }
-    auto& reader = **earliest;
-    Next out{reader.writer, std::move(reader.current.batches.front())};
-    reader.current.batches.pop_front();
-    fetch(reader);
-    return out;
+    given_ = *earliest;
+    return &given_->head();
 }
+
+const WriterId& LogMerge::writer() const { return given_->writer; }
 
 }  // namespace reeve::node

@@ -29,12 +29,11 @@ public:
     LogMerge(const LogMerge&) = delete;
     LogMerge& operator=(const LogMerge&) = delete;
 
-    struct Next {
-        WriterId writer;
-        eventlog::Batch batch;  // without `raw`
-    };
-    /// Nothing when every log has been read to its limit, or to where it fails.
-    std::optional<Next> next();
+    /// Until the next call; null when every log has been read to its limit, or to where it fails.
+    /// The batch is without `raw`.
+    const eventlog::Batch* next();
+    /// Whose log the last batch stands in.
+    const WriterId& writer() const;
     /// The logs that were not read to their limits, and why.
     const std::map<WriterId, Error>& failed() const { return failed_; }
 
@@ -43,6 +42,7 @@ private:
     void fetch(Reader& reader);
 
     std::vector<std::shared_ptr<Reader>> readers_;  // those with something left
+    std::shared_ptr<Reader> given_;                 // of the last batch
     std::map<WriterId, Error> failed_;
 };
 

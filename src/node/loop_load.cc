@@ -46,17 +46,18 @@ void Loop::load_view() {
         return;
     }
     LogMerge merge(env_, config_.trust, std::move(logs));
-    const auto next = [&]() -> std::optional<projection::LoggedEvents> {
-        auto one = merge.next();
-        if (!one) {
-            return std::nullopt;
+    projection::LoggedEvents logged;
+    const auto next = [&]() -> const projection::LoggedEvents* {
+        const auto* batch = merge.next();
+        if (batch == nullptr) {
+            return nullptr;
         }
-        if (one->writer != config_.writer) {
-            look_at(one->writer, one->batch);
-            writer_->observe(one->batch.events.back().hlc);
+        if (merge.writer() != config_.writer) {
+            look_at(merge.writer(), *batch);
+            writer_->observe(batch->events.back().hlc);
         }
-        return projection::LoggedEvents{one->writer, one->batch.position_after,
-                                        std::move(one->batch.events)};
+        logged = {merge.writer(), batch->position_after, batch->events};
+        return &logged;
     };
     projection::BulkOptions options;
     options.spill_path = config_.spill_file();

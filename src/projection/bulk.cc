@@ -130,9 +130,9 @@ public:
           dependents_(spill, options.sort_bytes),
           others_(table::names.size()) {}
 
-    Status take(LoggedEvents&& logged) {
+    Status take(const LoggedEvents& logged) {
         auto& cursor = cut_[logged.writer];
-        for (auto& event : logged.events) {
+        for (const auto& event : logged.events) {
             if (event.seq != cursor.position.seq.next()) {
                 return Error{Code::conflict, logged.writer.v + ": event " +
                                                  std::to_string(cursor.position.seq.v + 1) +
@@ -140,7 +140,7 @@ public:
             }
             cursor.position.seq = event.seq;
             cursor.hlc = event.hlc;
-            TRY(take(std::move(event)));
+            TRY(take(event));
         }
         cursor.position = logged.position;
         return ok();
@@ -170,10 +170,10 @@ private:
         std::uint32_t size = 0;  // with live_bit: what the row adds is not counted yet
     };
 
-    Status take(events::Event&& event) {
+    Status take(const events::Event& event) {
         const auto job = job_of(event.payload);
         if (!job) {
-            others_held_.push_back(std::move(event));
+            others_held_.push_back(event);
             return others_held_.size() >= others_at_once ? fold_the_others() : ok();
         }
         TRY_ASSIGN(auto* open, open_job(*job));
@@ -366,8 +366,8 @@ Status load_logs(kv::Store& store, env::FileSystem& files, const NextEvents& nex
     TRY_ASSIGN(const auto spill, SpillFile::make(files, options.spill_path));
     const auto load = [&]() -> Status {
         BulkFold fold(store, *spill, options);
-        while (auto logged = next()) {
-            TRY(fold.take(std::move(*logged)));
+        while (const auto* logged = next()) {
+            TRY(fold.take(*logged));
         }
         return fold.finish();
     };

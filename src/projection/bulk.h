@@ -10,9 +10,8 @@
 // bytes for every job, and the statistics.
 
 #include <functional>
-#include <optional>
+#include <span>
 #include <string>
-#include <vector>
 
 #include "env/file_system.h"
 #include "projection/projection.h"
@@ -23,14 +22,15 @@ namespace reeve::projection {
 struct LoggedEvents {
     WriterId writer;
     eventlog::LogPosition position;
-    std::vector<events::Event> events;
+    std::span<const events::Event> events;
 };
-/// The logs, each in its order from its first event, mixed as one likes; nothing at the end.
-using NextEvents = std::function<std::optional<LoggedEvents>()>;
+/// The logs, each in its order from its first event, mixed as one likes; null at the end. What it
+/// gives stands until the next call: who allocated it should free it.
+using NextEvents = std::function<const LoggedEvents*()>;
 
 struct BulkOptions {
     std::string spill_path;          // a file that is made, and removed at the end
-    std::size_t open_jobs = 65'536;  // of which the rows are held in memory
+    std::size_t open_jobs = 16'384;  // of which the rows are held in memory
     std::size_t sort_bytes = 32 << 20;
     std::size_t commit_bytes = 32 << 20;  // of rows, in one transaction of the store
 };

@@ -130,6 +130,9 @@ private:
 class Snapshot {
 public:
     explicit Snapshot(std::unique_ptr<kv::ReadTransaction> transaction);
+    /// Code::unavailable: what stands there is a part of a view that is being loaded, or the view
+    /// of another build. For programs beside a daemon; Projection::open clears such a store.
+    Status expect_built() const;
     std::optional<JobRow> job(const JobId& id) const;
     /// In index order from `from_order_ms`; until fn returns false.
     void index(IndexClass index, const std::function<bool(const IndexEntry&)>& fn) const;
@@ -183,7 +186,7 @@ struct FoldInput {
 
 struct BulkOptions;   // bulk.h
 struct LoggedEvents;  // bulk.h
-using NextEvents = std::function<std::optional<LoggedEvents>()>;
+using NextEvents = std::function<const LoggedEvents*()>;
 
 class Projection {
 public:

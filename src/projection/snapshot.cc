@@ -205,6 +205,15 @@ std::vector<events::Event> Snapshot::observations(std::size_t newest) const {
     return out;
 }
 
+Status Snapshot::expect_built() const {
+    const auto found = get(table::meta, as_bytes("fold_version"));
+    return found == fold_version_row()
+               ? ok()
+               : Status(Error{Code::unavailable,
+                              "the view is being built from the logs, or another build made it; "
+                              "try again when the daemon answers"});
+}
+
 Cut Snapshot::cut() const {
     auto out = read_cut(*transaction_);
     expect_read();

@@ -1,6 +1,7 @@
-// Every world of five small protocols: append, HEAD, the claim of an attempt by two nodes, the
-// claim of an incarnation by two clones, and the transaction of the view. Each test prints how many
-// there were. `REEVE_SIM_DEPTH` sets how many calls may fail in one.
+// Every world of small protocols: append, HEAD, the claim of an attempt by two nodes, the claim of
+// an incarnation by two clones and what is remembered of it, the transaction of the view and its
+// rebuild. Each test prints how many there were. `REEVE_SIM_DEPTH` sets how many calls may fail in
+// one.
 
 #include <gtest/gtest.h>
 
@@ -13,6 +14,7 @@
 #include "eventlog/recovery.h"
 #include "eventlog/writer.h"
 #include "node/incarnation_file.h"
+#include "projection/bulk.h"
 #include "projection/kv/map_store.h"
 #include "share/dir/dir_share.h"
 #include "share/dir/names.h"
@@ -567,6 +569,10 @@ private:
             TRY(store_.step("put"));
             return real_->put(table, key, value);
         }
+        Status append(kv::Table table, ByteView key, ByteView value) override {
+            TRY(store_.step("append"));
+            return real_->append(table, key, value);
+        }
         Status erase(kv::Table table, ByteView key) override {
             TRY(store_.step("erase"));
             return real_->erase(table, key);
@@ -620,14 +626,16 @@ struct ApplyWorld {
         }
         return out;
     }
+    static eventlog::LogPosition position(std::size_t batch) {
+        return {Incarnation(1),
+                SegmentNo(1),
+                Offset(4096 + 100 * (batch + 1)),
+                events_of(batch).back().seq,
+                {}};
+    }
     static Status apply(projection::Projection& view, std::size_t batch) {
         const auto events = events_of(batch);
-        eventlog::LogPosition position;
-        position.incarnation = Incarnation(1);
-        position.segment = SegmentNo(1);
-        position.end = Offset(4096 + 100 * (batch + 1));
-        position.seq = events.back().seq;
-        const projection::FoldInput input{projection::nova, position, events};
+        const projection::FoldInput input{projection::nova, position(batch), events};
         const auto done = view.apply(std::span(&input, 1));
         return done ? ok() : Status(done.error());
     }
@@ -674,6 +682,62 @@ TEST(Exhaustive, TheViewHoldsAllOfATransactionOrNothing) {
         return "";
     };
     EXPECT_GT(all_worlds("apply", world), 1000U);
+}
+
+// What a rebuild leaves when it fails, or when the process ends in it, is no view.
+TEST(Exhaustive, AViewIsLoadedWholeOrNotAtAll) {
+    const auto tables = projection::Projection::table_names().size();
+    std::vector<std::vector<events::Event>> told;
+    kv::MapStore folded(tables);
+    const auto empty = projection::Projection::open(folded).value();
+    const auto nothing = ApplyWorld::digest(folded);
+    for (std::size_t i = 0; i < ApplyWorld::batches; ++i) {
+        told.push_back(ApplyWorld::events_of(i));
+        CHECK(ApplyWorld::apply(*empty, i));
+    }
+    const auto whole = ApplyWorld::digest(folded);
+    const auto load = [&](projection::Projection& view, env::FileSystem& files) {
+        std::size_t at = 0;
+        projection::LoggedEvents logged;
+        const auto next = [&]() -> const projection::LoggedEvents* {
+            if (at == told.size()) {
+                return nullptr;
+            }
+            logged = {projection::nova, ApplyWorld::position(at), told[at]};
+            ++at;
+            return &logged;
+        };
+        return view.load(files, next, {"/state/spill", 2, 64, 64});
+    };
+    const auto world = [&](Choices& choices) -> std::string {
+        Disk disk(false, 1);
+        CHECK(disk.make_dirs("/state"));
+        kv::MapStore real(tables);
+        Budget budget{};
+        TinyStore store(real, choices, budget);
+        TinyFiles files(disk, TinyFiles::Kind::local, choices, budget);
+        auto view = projection::Projection::open(store).value();
+        budget = {depth(1), 1, 0};
+        bool loaded = false;
+        try {
+            loaded = load(*view, files).has_value();
+        } catch (const env::Killed&) {
+        }
+        budget = {};
+        view = projection::Projection::open(store).value();
+        if (ApplyWorld::digest(real) != (loaded ? whole : nothing) &&
+            ApplyWorld::digest(real) != whole) {
+            return "a part of a view was opened";
+        }
+        if (view->cut().empty() != (ApplyWorld::digest(real) == nothing)) {
+            return "rows without cursors, or the other way round";
+        }
+        if (!load(*view, files) || ApplyWorld::digest(real) != whole) {
+            return "the next load does not give the view";
+        }
+        return "";
+    };
+    EXPECT_GT(all_worlds("load", world), 100U);
 }
 
 }  // namespace

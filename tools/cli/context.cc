@@ -162,7 +162,9 @@ Result<projection::Snapshot> Context::view() {
         }
     }
     TRY_ASSIGN(auto transaction, store_->read());
-    return projection::Snapshot(std::move(transaction));
+    projection::Snapshot view(std::move(transaction));
+    TRY(view.expect_built());
+    return view;
 }
 
 /// One request to one daemon. A request with an id is done once however often it is sent, so it is

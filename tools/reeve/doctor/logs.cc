@@ -172,6 +172,10 @@ private:
             return;
         }
         const projection::Snapshot view(std::move(*transaction));
+        if (auto built = view.expect_built(); !built) {
+            findings_.add(warned(id, built.error().message, "look at the daemon's log"));
+            return;
+        }
         const auto cut = view.cut();
         std::uint64_t events = 0;
         for (const auto& [writer, row] : cut) {
