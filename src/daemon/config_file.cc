@@ -319,6 +319,30 @@ node::NodeConfig node_config(const FileConfig& file, node::Role role, std::uint3
     return out;
 }
 
+std::vector<std::string> bells_to_ring(const FileConfig& file, node::Role role) {
+    const bool worker = role == node::Role::worker;
+    const auto& own = worker ? file.worker_bell : file.coordinator_bell;
+    auto neighbour = worker ? (file.coordinator ? file.coordinator_bell : "") : file.worker_bell;
+    for (const auto& [every, here] :
+         {std::pair<std::string_view, std::string_view>("0.0.0.0:", "127.0.0.1:"),
+          std::pair<std::string_view, std::string_view>("[::]:", "[::1]:")}) {
+        if (neighbour.starts_with(every)) {
+            neighbour.replace(0, every.size(), here);
+        }
+    }
+    std::vector<std::string> out;
+    const auto add = [&](const std::string& bell) {
+        if (!bell.empty() && bell != own && std::find(out.begin(), out.end(), bell) == out.end()) {
+            out.push_back(bell);
+        }
+    };
+    for (const auto& peer : file.bell_peers) {
+        add(peer);
+    }
+    add(neighbour);
+    return out;
+}
+
 std::string describe(const FileConfig& c) {
     return fmt::format(
         "node                             = \"{}\"\ncluster                          = \"{}\" "

@@ -56,6 +56,9 @@ struct FileConfig {
 
 /// Reads `path` and the cluster file that it names. Code::not_found, Code::invalid.
 Result<FileConfig> load_config(const std::string& path);
+/// The doorbells that a daemon of this role rings: the peers, and the other daemon of this machine,
+/// which its peers ring too; never its own.
+std::vector<std::string> bells_to_ring(const FileConfig& file, node::Role role);
 /// What a daemon of this role runs with.
 node::NodeConfig node_config(const FileConfig& file, node::Role role, std::uint32_t host_cpus,
                              std::uint64_t host_memory_mb);

@@ -137,7 +137,7 @@ Result<std::unique_ptr<env::Doorbell>> open_doorbell(const FileConfig& file, nod
     if (bind.empty()) {
         return std::unique_ptr<env::Doorbell>();
     }
-    TRY_ASSIGN(auto bell, runtime::UdpDoorbell::open(bind, file.bell_peers));
+    TRY_ASSIGN(auto bell, runtime::UdpDoorbell::open(bind, bells_to_ring(file, role)));
     return std::unique_ptr<env::Doorbell>(std::move(bell));
 }
 

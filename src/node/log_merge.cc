@@ -5,10 +5,10 @@
 namespace reeve::node {
 namespace {
 
-constexpr std::size_t ahead_bytes = 24 << 20;  // of all logs, as they stand in the files
+constexpr std::size_t ahead_bytes = 32 << 20;  // of all logs, as they stand in the files
 constexpr std::size_t least_chunk_bytes = 16 << 10;
-constexpr std::size_t most_chunk_bytes = 512 << 10;
-constexpr std::size_t chunks_ahead = 2;
+constexpr std::size_t most_chunk_bytes = 256 << 10;
+constexpr std::size_t chunks_ahead = 16;
 
 struct Chunk {
     std::vector<eventlog::Batch> batches;
