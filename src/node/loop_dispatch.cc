@@ -112,17 +112,20 @@ std::vector<events::OfferScore> Loop::order_for(const AttemptId& attempt,
     if (row.offer && row.offer->attempt == attempt.attempt) {
         return row.offer->scores;
     }
-    const auto before = first_seen_.find(attempt);
-    const MonoTime since = before == first_seen_.end() ? now_ : before->second;
-    line.seen.emplace(attempt, since);
-    if (line.wait_for_offers && now_ - since < offer_patience) {
-        return {};
-    }
     if (!line.nodes) {
         line.nodes = candidates(line.view);
     }
-    return control::rank(attempt.job, spec, *line.nodes, stats_, config_.router, config_.timing,
-                         wall_);
+    auto scores = control::rank(attempt.job, spec, *line.nodes, stats_, config_.router,
+                                config_.timing, wall_);
+    const auto eligible = std::count_if(scores.begin(), scores.end(),
+                                        [](const auto& score) { return score.eligible; });
+    if (!line.wait_for_offers || eligible <= 1) {
+        return scores;  // an offer would name the same node
+    }
+    const auto before = first_seen_.find(attempt);
+    const MonoTime since = before == first_seen_.end() ? now_ : before->second;
+    line.seen.emplace(attempt, since);
+    return now_ - since < offer_patience ? std::vector<events::OfferScore>() : std::move(scores);
 }
 
 bool Loop::past_deadline(const queue::JobSpec& spec) const {

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import unittest
@@ -203,6 +204,19 @@ class Single(ClusterCase):
         self.assertIn("job 2 of the submission", done.stderr)
         self.assertIn("/priority", done.stderr)
         self.assertEqual(len(self.cluster.json("jobs", "--limit", 100000)["jobs"]), before)
+
+    def test_a_long_file_is_taken_in_parts_and_goes_on_where_it_was_refused(self):
+        count = lambda: len(self.cluster.json("jobs", "--limit", 100000)["jobs"])
+        before = count()
+        good = [command("/bin/true", stdin=f"{n}" + "x" * 30_000) for n in range(30)]
+        done = self.cluster.run("submit", "-f", "-", stdin=lines_of([*good[:29], command("/bin/true", priority="no")]))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("in part 3 of 3", done.stderr)
+        self.assertEqual(count() - before, 26, "two parts of 13")
+        again = re.search("--request-id ([0-9a-f]+)", done.stderr)[1]
+        jobs = self.submit(*good, request_id=again)
+        self.assertEqual(len(set(jobs)), 30)
+        self.assertEqual(count() - before, 30, "none was taken twice")
 
     def test_retries_are_counted_and_used_up(self):
         job = self.submit(command(*SHELL, "exit 7", retry={"max": 2, "backoff_s": 0}))[0]

@@ -15,6 +15,9 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::size_t part_bytes = 400'000;      // of one request; a daemon takes 512 KiB
+constexpr std::size_t job_overhead_bytes = 300;  // of one job in the log, beside its document
+
 struct SubmitOptions {
     std::string file;
     std::string name;
@@ -182,6 +185,38 @@ int report(Context& context, const json& reply, const SubmitOptions& o) {
     return shared ? exit_done : exit_warnings;
 }
 
+using Part = std::vector<std::string>;
+
+/// A daemon takes a request whole or not at all, in one batch of its log: a long file is several.
+std::vector<Part> parts_of(const std::vector<std::string>& documents) {
+    std::vector<Part> out(1);
+    std::size_t bytes = 0;
+    for (const auto& document : documents) {
+        const auto more = document.size() + job_overhead_bytes;
+        if (!out.back().empty() && bytes + more > part_bytes) {
+            out.emplace_back();
+            bytes = 0;
+        }
+        bytes += more;
+        out.back().push_back(document);
+    }
+    return out;
+}
+
+/// What was refused, or not answered, behind parts that were taken.
+Failure in_parts(Failure failure, std::size_t taken, const std::vector<Part>& parts,
+                 const std::string& id) {
+    std::size_t jobs = 0;
+    for (std::size_t i = 0; i < taken; ++i) {
+        jobs += parts[i].size();
+    }
+    failure.message = fmt::format("in part {} of {}: {}", taken + 1, parts.size(), failure.message);
+    failure.why += fmt::format("; the {} jobs before it were taken", jobs);
+    failure.fix +=
+        fmt::format("; the same file again with --request-id {} takes none of them twice", id);
+    return failure;
+}
+
 int submit(Context& context, const SubmitOptions& o) {
     if (o.file.empty() == o.argv.empty()) {
         return context.fail({"usage", exit_usage, "give either a command or -f FILE", "",
@@ -197,20 +232,33 @@ int submit(Context& context, const SubmitOptions& o) {
         }
         return exit_done;
     }
-    const json request{{"schema", "reeve.request/v1"},
-                       {"verb", "submit"},
-                       {"request_id", o.request_id.empty() ? random_hex(16) : o.request_id},
-                       {"documents", *documents}};
-    auto reply = context.call(request, milliseconds(60'000));
-    if (!reply) {
-        return reply.error().code == Code::unavailable
-                   ? through_incoming(context, *documents, reply.error())
-                   : context.fail(reply.error(), "reeve doctor");
+    const auto parts = parts_of(*documents);
+    const std::string id = o.request_id.empty() ? random_hex(16) : o.request_id;
+    json whole{{"jobs", json::array()}, {"shared", true}};
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+        const json request{{"schema", "reeve.request/v1"},
+                           {"verb", "submit"},
+                           {"request_id", parts.size() == 1 ? id : id + "." + std::to_string(i)},
+                           {"documents", parts[i]}};
+        auto reply = context.call(request, milliseconds(60'000));
+        if (!reply && i == 0) {
+            return reply.error().code == Code::unavailable
+                       ? through_incoming(context, *documents, reply.error())
+                       : context.fail(reply.error(), "reeve doctor");
+        }
+        const auto refused =
+            !reply ? Failure{std::string(code_name(reply.error().code)), exit_unreachable,
+                             "the daemon does not answer", reply.error().message, "reeve doctor"}
+                   : Context::refusal(*reply);
+        if (refused) {
+            return context.fail(i == 0 ? *refused : in_parts(*refused, i, parts, id));
+        }
+        for (auto& job : reply->at("jobs")) {
+            whole["jobs"].push_back(std::move(job));
+        }
+        whole["shared"] = whole["shared"].get<bool>() && reply->value("shared", true);
     }
-    if (const auto refused = Context::refusal(*reply)) {
-        return context.fail(*refused);
-    }
-    return report(context, *reply, o);
+    return report(context, whole, o);
 }
 
 }  // namespace
@@ -222,7 +270,8 @@ void register_submit(Program& program) {
         program, program.app, "submit",
         "submit a job: a command, a document, or a file of documents",
         "reeve submit --name photos --retry 2 -- /usr/bin/rsync -a /srv/photos /backup\n"
-        "  reeve submit -f jobs.jsonl        (one JSON document a line, taken whole or not at all)",
+        "  reeve submit -f jobs.jsonl        (one JSON document a line, taken whole or not at all; "
+        "above 400 KB part by part)",
         [&context, o] { return submit(context, *o); });
     sub->add_option("-f,--file", o->file,
                     "FILE.jsonl (a document a line), FILE.json (one), or - for standard input");
