@@ -5,6 +5,7 @@
 // ByteWriter and ByteReader are the encoding of projection rows: fixed-width little-endian integers
 // and length-prefixed strings, one encoding per value, so that equal rows are equal bytes (I5).
 
+#include <array>
 #include <concepts>
 #include <cstdint>
 #include <cstring>
@@ -46,6 +47,9 @@ Result<Bytes> from_hex(std::string_view text);
 
 class ByteWriter {
 public:
+    ByteWriter() = default;
+    /// For about so many bytes.
+    explicit ByteWriter(std::size_t expected) { out_.reserve(expected); }
     void u8(std::uint8_t v) { out_.push_back(v); }
     void u16(std::uint16_t v) { integer(v); }
     void u32(std::uint32_t v) { integer(v); }
@@ -64,9 +68,9 @@ public:
 private:
     template <typename T>
     void integer(T v) {
-        const auto at = out_.size();
-        out_.resize(at + sizeof v);
-        store_le(out_.data() + at, v);
+        std::array<std::uint8_t, sizeof v> bytes;
+        store_le(bytes.data(), v);
+        out_.insert(out_.end(), bytes.begin(), bytes.end());
     }
     Bytes out_;
 };

@@ -57,6 +57,12 @@ void sign(HeadSlot& slot, const Identity& identity) {
     slot.signature = identity.key.sign(ByteView(encode(slot)).first(signature_at));
 }
 
+void sign(HeadSlot& slot, const Identity& identity, const Trust& trust) {
+    sign(slot, identity);
+    trust.remember_signed(identity.certificate.key, ByteView(encode(slot)).first(signature_at),
+                          slot.signature);
+}
+
 Status verify_head(const HeadSlot& slot, const Trust& trust) {
     TRY(trust.check(slot.certificate, slot.writer));
     const auto bytes = encode(slot);

@@ -38,6 +38,8 @@ struct HeadSlot {
 Bytes encode(const HeadSlot& slot);
 /// Fills in certificate and signature.
 void sign(HeadSlot& slot, const Identity& identity);
+/// The same; verify_head with this trust then costs no verification.
+void sign(HeadSlot& slot, const Identity& identity, const Trust& trust);
 /// Says nothing about who wrote it: that is verify_head.
 Result<HeadSlot> decode_head(ByteView slot);
 /// Code::denied: its certificate lets nobody write this log, or its key did not sign this slot.

@@ -160,13 +160,33 @@ bool Trust::is_operator(const PublicKey& key) const {
     return !pinned_ || std::find(operators_.begin(), operators_.end(), key) != operators_.end();
 }
 
-bool Trust::verified(const PublicKey& key, ByteView message, const Signature& signature) const {
-    const auto hash = sha256(message);
-    ByteWriter triple;
+namespace {
+
+Sha256 name_of(const PublicKey& key, ByteView message, const Signature& signature) {
+    ByteWriter triple(256);
     triple.raw(key);
-    triple.raw(hash);
+    triple.raw(sha256(message));
     triple.raw(signature);
-    const auto name = sha256(triple.view());
+    return sha256(triple.view());
+}
+
+}  // namespace
+
+void Trust::remember(const Sha256& name) const {
+    const std::lock_guard lock(memory_->mutex);
+    if (memory_->good.size() >= remembered) {
+        memory_->good.clear();
+    }
+    memory_->good.insert(name);
+}
+
+void Trust::remember_signed(const PublicKey& key, ByteView message,
+                            const Signature& signature) const {
+    remember(name_of(key, message, signature));
+}
+
+bool Trust::verified(const PublicKey& key, ByteView message, const Signature& signature) const {
+    const auto name = name_of(key, message, signature);
     {
         const std::lock_guard lock(memory_->mutex);
         if (memory_->good.contains(name)) {
@@ -176,11 +196,7 @@ bool Trust::verified(const PublicKey& key, ByteView message, const Signature& si
     if (!verify(key, message, signature)) {
         return false;
     }
-    const std::lock_guard lock(memory_->mutex);
-    if (memory_->good.size() >= remembered) {
-        memory_->good.clear();
-    }
-    memory_->good.insert(name);
+    remember(name);
     return true;
 }
 

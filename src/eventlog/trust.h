@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/hash.h"
 #include "base/ids.h"
 #include "base/signature.h"
 
@@ -69,11 +70,14 @@ public:
     Status check(const Certificate& certificate, const WriterId& writer) const;
     /// Like reeve::verify; a triple that was good once is remembered.
     bool verified(const PublicKey& key, ByteView message, const Signature& signature) const;
+    /// What this process has just signed need not be verified when it is read back.
+    void remember_signed(const PublicKey& key, ByteView message, const Signature& signature) const;
     /// Is it the key of a pinned operator? Always true when nothing is pinned.
     bool is_operator(const PublicKey& key) const;
 
 private:
     struct Memory;
+    void remember(const Sha256& name) const;
     ClusterId cluster_{};
     bool pinned_ = true;
     std::vector<PublicKey> operators_;

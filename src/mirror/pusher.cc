@@ -259,7 +259,7 @@ Status Pusher::State::declare(const eventlog::LogPosition& accepted, Hlc hlc) {
     slot.last_hash = accepted.hash;
     slot.hlc = hlc;
     slot.host = options.host;
-    eventlog::sign(slot, options.identity);
+    eventlog::sign(slot, options.identity, options.trust);
     counter = slot.counter;
     pending = slot;
     TRY(share.declare(slot));

@@ -13,7 +13,7 @@ constexpr milliseconds offer_patience{
     250};  // how long a worker waits for a live coordinator's offer
 constexpr milliseconds pursue_again{500};
 constexpr milliseconds stats_age{1000};
-constexpr std::size_t line_scan_limit = 128;  // jobs that fit, looked at for one window
+constexpr std::size_t scan_beyond_window = 32;  // jobs that wait for an offer
 constexpr std::size_t unfit_limit = 200'000;
 constexpr std::size_t passed_over_limit = 4096;
 constexpr std::size_t foreign_claims_limit = 65'536;
@@ -167,6 +167,9 @@ std::vector<control::Choice> Loop::line(const projection::Snapshot& view) {
 /// come among them. What it lacks it lacks for good: such jobs are judged once.
 std::vector<JobId> Loop::jobs_in_line(const projection::Snapshot& view) {
     std::vector<std::pair<std::int64_t, JobId>> order;
+    // A window, and what is under way here and not yet seen to have left the line.
+    const auto wanted = control::dispatch_window + claims_in_flight_.size() + pursued_.size() +
+                        own_.size() + scan_beyond_window;
     const auto take = [&](const projection::IndexEntry& entry) {
         if (unfit_.contains(entry.job)) {
             return;
@@ -188,9 +191,9 @@ std::vector<JobId> Loop::jobs_in_line(const projection::Snapshot& view) {
         if (due) {
             take(entry);
         }
-        return due && order.size() < line_scan_limit;
+        return due && order.size() < wanted;
     });
-    const auto most = order.size() + line_scan_limit;
+    const auto most = order.size() + wanted;
     view.index(projection::IndexClass::pending, [&](const projection::IndexEntry& entry) {
         take(entry);
         return order.size() < most;

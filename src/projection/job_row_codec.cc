@@ -8,6 +8,7 @@ namespace reeve::projection {
 namespace {
 
 constexpr std::uint8_t row_version = 1;
+constexpr std::size_t usual_row_bytes = 1024;
 
 void put_submission(ByteWriter& w, const Submission& s) {
     put_stamp(w, s.stamp);
@@ -158,7 +159,7 @@ OfferMark get_offer(ByteReader& r) {
 }  // namespace
 
 Bytes encode(const JobRow& row) {
-    ByteWriter w;
+    ByteWriter w(usual_row_bytes);
     w.u8(row_version);
     w.u32(static_cast<std::uint32_t>(row.submissions.size()));
     for (const auto& [hash, submission] : row.submissions) {
