@@ -207,7 +207,8 @@ private:
                                               const projection::JobRow& row,
                                               const queue::JobSpec& spec, Line& line);
     std::vector<control::Choice> line(const projection::Snapshot& view);
-    std::vector<JobId> jobs_in_line(const projection::Snapshot& view);
+    std::vector<std::pair<JobId, projection::JobRow>> jobs_in_line(
+        const projection::Snapshot& view);
     control::Candidate own_candidate() const;
     bool past_deadline(const queue::JobSpec& spec) const;
     bool has_own_word(const std::optional<projection::JobRow>& row, const AttemptId& attempt) const;

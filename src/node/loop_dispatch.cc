@@ -137,15 +137,14 @@ bool Loop::past_deadline(const queue::JobSpec& spec) const {
 std::vector<control::Choice> Loop::line(const projection::Snapshot& view) {
     Line line{view, another_publishes(), std::nullopt, {}};
     std::vector<control::Choice> out;
-    for (const auto& job : jobs_in_line(view)) {
-        const auto row = view.job(job);
-        const auto* spec = row ? spec_of(job, *row) : nullptr;
-        const AttemptId attempt{job, row ? row->current() : AttemptNo(0)};
+    for (const auto& [job, row] : jobs_in_line(view)) {
+        const auto* spec = spec_of(job, row);
+        const AttemptId attempt{job, row.current()};
         if (spec == nullptr || past_deadline(*spec) || claims_in_flight_.contains(attempt) ||
             pursued_.contains(attempt) || own_.contains(attempt)) {
             continue;
         }
-        control::Choice choice{attempt, order_for(attempt, *row, *spec, line), 0,
+        control::Choice choice{attempt, order_for(attempt, row, *spec, line), 0,
                                foreign_claims_.contains(attempt)};
         const bool mine = std::any_of(
             choice.scores.begin(), choice.scores.end(),
@@ -165,8 +164,9 @@ std::vector<control::Choice> Loop::line(const projection::Snapshot& view) {
 
 /// Pending jobs that this node can run, by virtual time (priority with aging), those whose time has
 /// come among them. What it lacks it lacks for good: such jobs are judged once.
-std::vector<JobId> Loop::jobs_in_line(const projection::Snapshot& view) {
-    std::vector<std::pair<std::int64_t, JobId>> order;
+std::vector<std::pair<JobId, projection::JobRow>> Loop::jobs_in_line(
+    const projection::Snapshot& view) {
+    std::vector<std::tuple<std::int64_t, JobId, projection::JobRow>> order;
     // A window, and what is under way here and not yet seen to have left the line.
     const auto wanted = control::dispatch_window + claims_in_flight_.size() + pursued_.size() +
                         own_.size() + scan_beyond_window;
@@ -174,7 +174,7 @@ std::vector<JobId> Loop::jobs_in_line(const projection::Snapshot& view) {
         if (unfit_.contains(entry.job)) {
             return;
         }
-        const auto row = view.job(entry.job);
+        auto row = view.job(entry.job);
         const auto* spec = row ? spec_of(entry.job, *row) : nullptr;
         if (spec == nullptr || spec->argv.empty() ||
             !control::unfit(*spec, own_candidate()).empty()) {
@@ -184,7 +184,8 @@ std::vector<JobId> Loop::jobs_in_line(const projection::Snapshot& view) {
             unfit_.insert(entry.job);
             return;
         }
-        order.emplace_back(projection::virtual_ms(*row->submission(), *spec), entry.job);
+        const auto at_ms = projection::virtual_ms(*row->submission(), *spec);
+        order.emplace_back(at_ms, entry.job, std::move(*row));
     };
     view.index(projection::IndexClass::timed, [&](const projection::IndexEntry& entry) {
         const bool due = entry.order_ms <= wall_.ms;
@@ -198,10 +199,12 @@ std::vector<JobId> Loop::jobs_in_line(const projection::Snapshot& view) {
         take(entry);
         return order.size() < most;
     });
-    std::sort(order.begin(), order.end());
-    std::vector<JobId> out;
-    for (const auto& [order_ms, job] : order) {
-        out.push_back(job);
+    std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
+        return std::tie(std::get<0>(a), std::get<1>(a)) < std::tie(std::get<0>(b), std::get<1>(b));
+    });
+    std::vector<std::pair<JobId, projection::JobRow>> out;
+    for (auto& [at_ms, job, row] : order) {
+        out.emplace_back(job, std::move(row));
     }
     return out;
 }

@@ -43,7 +43,7 @@ LMDB_HOME = "src/projection/kv/lmdb_"
 OWN_DIRECTORY = "tests/tidy/"
 MAX_FUNCTION_LINES = 70
 MAX_FILE_LINES = 800
-MAX_COLUMNS = {".py": 120}
+MAX_PYTHON_COLUMNS = 120
 MAX_CPP_COLUMNS = 100
 
 SYSTEM_HEADER = re.compile(
@@ -311,7 +311,7 @@ def rule_file_length(tree):
         if len(lines) > MAX_FILE_LINES:
             yield path, len(lines), "length", f"file of {len(lines)} lines: at most {MAX_FILE_LINES}, split it"
         for number, line in enumerate(lines, 1):
-            most = MAX_COLUMNS.get(pathlib.Path(path).suffix, MAX_CPP_COLUMNS)
+            most = MAX_PYTHON_COLUMNS if path in tree.python else MAX_CPP_COLUMNS
             if len(line) > most:
                 yield path, number, "length", f"line of {len(line)} columns: at most {most}, wrap it"
 

@@ -105,30 +105,32 @@ Result<std::vector<std::string>> documents_of(const SubmitOptions& o) {
 /// Waits until all are over (or with a person); 0 when all succeeded.
 int wait_for(Context& context, const std::vector<std::string>& jobs, std::int64_t limit_s) {
     const std::int64_t deadline = wall_now_ms() + limit_s * 1000;
-    std::set<std::string> open(jobs.begin(), jobs.end());
+    const auto over = [](projection::JobState state) {
+        return projection::is_terminal(state) || state == projection::JobState::lost;
+    };
     bool all_good = true;
-    while (!open.empty()) {
+    for (std::size_t at = 0; at < jobs.size();) {  // what stands behind an open one can wait
         auto view = context.view();
         if (!view) {
             return context.fail(view.error(), "reeve doctor");
         }
-        for (auto at = open.begin(); at != open.end();) {
-            const auto state = job_state(*view, *at);
-            if (projection::is_terminal(state) || state == projection::JobState::lost) {
-                all_good = all_good && state == projection::JobState::succeeded;
-                at = open.erase(at);
-            } else {
-                ++at;
-            }
+        auto state = projection::JobState::unknown;
+        while (at < jobs.size() && over(state = job_state(*view, jobs[at]))) {
+            all_good = all_good && state == projection::JobState::succeeded;
+            ++at;
         }
-        if (!open.empty()) {
-            if (wall_now_ms() > deadline) {
-                return context.fail({"timeout", exit_timed_out,
-                                     fmt::format("{} jobs are not over", open.size()),
-                                     fmt::format("waited {} s", limit_s), "reeve jobs"});
-            }
-            pause(milliseconds(20));
+        if (at == jobs.size()) {
+            break;
         }
+        if (wall_now_ms() > deadline) {
+            const auto open =
+                std::count_if(jobs.begin() + static_cast<std::ptrdiff_t>(at), jobs.end(),
+                              [&](const auto& job) { return !over(job_state(*view, job)); });
+            return context.fail({"timeout", exit_timed_out,
+                                 fmt::format("{} jobs are not over", open),
+                                 fmt::format("waited {} s", limit_s), "reeve jobs"});
+        }
+        pause(milliseconds(20));
     }
     return all_good ? exit_done : exit_failed;
 }
