@@ -212,23 +212,17 @@ int take_identity(Process& process, const FileConfig& file, runtime::SignalWaite
 /// A share that was rolled back or taken anew has lost it.
 void keep_certificate_shared(Process& process, const FileConfig& file,
                              const eventlog::Certificate& certificate,
-                             const std::shared_ptr<std::atomic<bool>>& stop) {
+                             const std::shared_ptr<env::Mailbox<bool>>& stop) {
     process.tasks.spawn("certificate", [&process, file, certificate, stop] {
-        MonoTime next;
         std::string told;
-        while (!*stop) {
-            const auto now = process.clock.mono_now();
-            if (now >= next) {
-                next = now + certificate_look;
-                const auto shared = share_certificate(process.files, file, certificate);
-                const bool news = !shared && shared.error().message != told;
-                if (news && shared.error().code == Code::conflict) {
-                    told = shared.error().message;
-                    process.telemetry.log(env::Level::error, "daemon", told);
-                }
+        do {
+            const auto shared = share_certificate(process.files, file, certificate);
+            const bool news = !shared && shared.error().message != told;
+            if (news && shared.error().code == Code::conflict) {
+                told = shared.error().message;
+                process.telemetry.log(env::Level::error, "daemon", told);
             }
-            process.tasks.sleep_until(now + signal_slice);
-        }
+        } while (!stop->take(process.clock.mono_now() + certificate_look));
     });
 }
 
@@ -255,14 +249,14 @@ int attend(node::Node& node, ViewWatch watch, runtime::SignalWaiter& signals) {
 
 int attend_running(Process& process, const FileConfig& file, const node::NodeConfig& config,
                    node::Node& node, ViewWatch watch, runtime::SignalWaiter& signals) {
-    auto stop = std::make_shared<std::atomic<bool>>(false);
+    auto stop = std::make_shared<env::Mailbox<bool>>(process.tasks, 1);
     keep_certificate_shared(process, file, config.identity.certificate, stop);
     process.telemetry.log(
         env::Level::info, "daemon",
         config.writer.v + " incarnation " + std::to_string(node.incarnation().v) + " is running");
     runtime::sd_notify("READY=1");
     const int status = attend(node, std::move(watch), signals);
-    *stop = true;
+    static_cast<void>(stop->push(true).has_value());
     return status;
 }
 

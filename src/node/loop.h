@@ -233,6 +233,8 @@ private:
     void do_duties_for(const projection::Snapshot& view, const JobId& job,
                        const control::DutyView& duty);
     control::DutyView duty_view(const projection::Snapshot& view) const;
+    /// By an operator, for good.
+    bool removed(const WriterId& writer) const;
     control::Liveness liveness(const WriterId& writer) const;
     milliseconds silent_for(const WriterId& writer) const;
     bool coordinator_live() const;

@@ -50,7 +50,7 @@ std::vector<control::Candidate> Loop::candidates(const projection::Snapshot& vie
         one.cpus = node.cpus;
         one.memory_mb = node.memory_mb;
         one.running = running[writer];
-        one.stopped = node.stopped;
+        one.stopped = node.stopped || removed(writer);
         const auto drain = switches_.find(drain_switch(node.node));
         one.draining = drain != switches_.end() && drain->second.value == "on";
         one.outdated = outdated(node);

@@ -78,19 +78,24 @@ milliseconds Loop::silent_for(const WriterId& writer) const {
     return std::chrono::duration_cast<milliseconds>(std::max(silent, Duration(0)));
 }
 
+bool Loop::removed(const WriterId& writer) const {
+    const auto remote = remote_.find(writer);
+    return remote != remote_.end() && remote->second.retired;
+}
+
 control::Liveness Loop::liveness(const WriterId& writer) const {
     const auto node = nodes_.find(writer);
     if (writer == config_.writer) {
         return control::Liveness::live;
     }
     const auto remote = remote_.find(writer);
+    if (node != nodes_.end() && removed(writer)) {
+        return control::Liveness::dead;  // also after a goodbye: what it claimed is nobody's
+    }
     const bool heard =
         remote != remote_.end() && remote->second.head && remote->second.head_read != MonoTime{};
     if (node == nodes_.end() || !heard) {
         return control::Liveness::silent;
-    }
-    if (remote->second.retired) {
-        return node->second.stopped ? control::Liveness::stopped : control::Liveness::dead;
     }
     const milliseconds heartbeat(node->second.heartbeat_ms);
     const milliseconds silent = silent_for(writer);
@@ -151,8 +156,8 @@ bool Loop::does_duties() const {
         return false;
     }
     for (const auto& [writer, node] : nodes_) {
-        if (outdated(node)) {
-            continue;  // it keeps no duties
+        if (outdated(node) || removed(writer)) {
+            continue;  // it keeps no duties, whatever is still written in its name
         }
         auto state = liveness(writer);
         if (state == control::Liveness::live && clock_is_off(node.node)) {

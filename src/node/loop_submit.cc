@@ -86,8 +86,9 @@ queue::DoorContext Loop::door_context(const projection::Snapshot& view,
                                       const std::set<JobId>& earlier) {
     return {[this](const std::string& role) {
                 return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& node) {
-                    return std::find(node.second.roles.begin(), node.second.roles.end(), role) !=
-                           node.second.roles.end();
+                    const auto& roles = node.second.roles;
+                    return !removed(node.first) &&
+                           std::find(roles.begin(), roles.end(), role) != roles.end();
                 });
             },
             [this, &view, &earlier](const JobId& job) {

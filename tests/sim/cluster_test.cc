@@ -205,6 +205,15 @@ void submit_at(World& world, Cluster& cluster, Node& desk, const std::string& no
     world.wait_ended(person);
 }
 
+void drain(World& world, Cluster& cluster, Node& desk, const std::string& node) {
+    auto& person = world.start(desk, "person", [&](env::Env& env) {
+        const nlohmann::json body{
+            {"verb", "switch"}, {"name", "drain/" + node}, {"value", "on"}, {"reason", "scene"}};
+        EXPECT_TRUE(ask(cluster, env, node, body).value("ok", false));
+    });
+    world.wait_ended(person);
+}
+
 /// The share is put back behind what nova has shared and the others have mirrored, and nova's disk
 /// is lost: nobody who could say so holds what it had said. Two jobs of nova, one on each side.
 void lose_a_disk_behind_a_rollback(World& world, Cluster& cluster, Node& desk) {
@@ -212,6 +221,8 @@ void lose_a_disk_behind_a_rollback(World& world, Cluster& cluster, Node& desk) {
     world.wait_ended(founder);
     cluster.start();
     world.sleep(seconds(20));
+    drain(world, cluster, desk, "mira");  // or it may be the one that runs them
+    world.sleep(seconds(5));
     submit_at(world, cluster, desk, "nova", R"({"argv":["/bin/work","1000","0","5"]})");
     world.sleep(seconds(30));
     const auto before = world.nas().state();
