@@ -62,6 +62,9 @@ void Loop::load_view() {
     projection::BulkOptions options;
     options.spill_path = config_.spill_file();
     if (auto loaded = projection_.load(env_.files, next, options); !loaded) {
+        if (loaded.error().code == Code::corrupt) {
+            throw projection::ViewFailed(loaded.error());
+        }
         env_.telemetry.log(env::Level::warning, "projection",
                            "not loaded whole, folded instead: " + loaded.error().message);
     }

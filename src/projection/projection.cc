@@ -441,7 +441,10 @@ Status Projection::load(env::FileSystem& files, const NextEvents& next,
                         const BulkOptions& options) {
     auto loaded = load_logs(store_, files, next, options);
     cut_.clear();
-    TRY(settle_fold_version(store_));
+    if (auto settled = settle_fold_version(store_); !settled) {
+        return Error{Code::corrupt, "a view that was loaded in part cannot be cleared: " +
+                                        settled.error().message};
+    }
     TRY(loaded);
     TRY_ASSIGN(auto transaction, store_.read());
     cut_ = read_cut(*transaction);
