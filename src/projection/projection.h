@@ -198,8 +198,8 @@ public:
     /// Folds, moves cursors and digest, commits: all or nothing. Inputs at or before a writer's
     /// cursor, or behind a gap, are refused with Code::conflict (the caller resumes from cut()).
     Result<Applied> apply(std::span<const FoldInput> inputs);
-    /// Everything anew, from whole logs. After an error the view is empty; Code::corrupt: it is not,
-    /// and cannot be cleared, so that nothing may be folded into it.
+    /// Everything anew, from whole logs. After an error the view is empty; Code::corrupt: it cannot
+    /// be cleared, and nothing may be folded into it.
     Status load(env::FileSystem& files, const NextEvents& next, const BulkOptions& options);
     Result<Snapshot> snapshot() const;
     const Cut& cut() const;  // of the last commit
