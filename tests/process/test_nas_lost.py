@@ -17,6 +17,16 @@ def contents(directory):
             for path in sorted(directory.rglob("*"))}
 
 
+def copy_live(source, target):
+    """A copy of a directory that is in use: the rendering moves while it is taken."""
+    def copy(one, there):
+        try:
+            shutil.copy2(one, there)
+        except FileNotFoundError:
+            pass
+    shutil.copytree(source, target, copy_function=copy)
+
+
 class NasLost(FaultCase):
     def instead(self, name, stranger):
         """`stranger` lies where the share was, while work is submitted and done."""
@@ -56,7 +66,7 @@ class NasLost(FaultCase):
         share = self.cluster.share
         self.work(f"{name}-a", 20)
         self.wait_once()
-        shutil.copytree(share / part, self.directory / f"{part}.older")
+        copy_live(share / part, self.directory / f"{part}.older")
         self.work(f"{name}-b", 20, node="mira")
         self.wait_once()
         running = self.work(f"{name}-running", 3, "sleep 2")
