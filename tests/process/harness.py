@@ -29,6 +29,16 @@ def lines_of(documents):
     return "\n".join(json.dumps(document) for document in documents)
 
 
+def copy_live(source, target):
+    """A copy of a directory that is in use: the rendering moves while it is taken."""
+    def copy(one, there):
+        try:
+            shutil.copy2(one, there)
+        except FileNotFoundError:
+            pass
+    shutil.copytree(source, target, copy_function=copy)
+
+
 class ClusterCase(unittest.TestCase):
     """One cluster for all tests of a class, made by make_cluster(); its files stay when a test failed."""
 

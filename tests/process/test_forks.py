@@ -10,7 +10,7 @@ import signal
 import subprocess
 import unittest
 
-from harness import BINARIES, Cluster, ClusterCase, command, wait_for
+from harness import BINARIES, Cluster, ClusterCase, command, copy_live, wait_for
 
 REPLACED = 11
 FOLDED_AGAIN = 1
@@ -42,7 +42,7 @@ class Forks(ClusterCase):
         cluster = self.cluster
         place = cluster.directory / "twin"
         shutil.copytree(cluster.directory / node, place, ignore=shutil.ignore_patterns("*.sock"))
-        shutil.copytree(cluster.share, cluster.directory / "nas2")
+        copy_live(cluster.share, cluster.directory / "nas2")
         config = place / "reeve.toml"
         text = config.read_text().replace(f"{cluster.directory / node}/", f"{place}/")
         text = text.replace(str(cluster.share), str(cluster.directory / "nas2"))

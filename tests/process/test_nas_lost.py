@@ -2,12 +2,11 @@
 back to an older state. Nothing is made or changed where it does not belong, and what is missing comes back (I2, I6)."""
 
 import hashlib
-import shutil
 import subprocess
 import unittest
 
 from faults import FaultCase
-from harness import BINARIES, wait_for
+from harness import BINARIES, copy_live, wait_for
 
 
 def contents(directory):
@@ -15,16 +14,6 @@ def contents(directory):
     return {str(path.relative_to(directory)):
             hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "directory"
             for path in sorted(directory.rglob("*"))}
-
-
-def copy_live(source, target):
-    """A copy of a directory that is in use: the rendering moves while it is taken."""
-    def copy(one, there):
-        try:
-            shutil.copy2(one, there)
-        except FileNotFoundError:
-            pass
-    shutil.copytree(source, target, copy_function=copy)
 
 
 class NasLost(FaultCase):
