@@ -25,6 +25,19 @@ def cpu_ms(pid):
     return sum(map(int, fields[11:15])) * TICKS_MS
 
 
+def children_ms():
+    """User and system time of all children of this process that have ended, and of theirs."""
+    times = os.times()
+    return 1000 * (times.children_user + times.children_system)
+
+
+def end_all(processes):
+    processes = list(processes)
+    for process in processes:
+        process.terminate()
+        process.wait(timeout=30)
+
+
 def free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -38,16 +51,17 @@ class Beanstalk:
 
     def __init__(self, binaries, directory, slots=4):
         self.binaries, self.directory, self.slots = pathlib.Path(binaries), pathlib.Path(directory), slots
-        self.processes = []
+        self.processes = {}
 
-    def missing(self):
+    @staticmethod
+    def missing():
         return "" if shutil.which("beanstalkd") else "beanstalkd is not installed"
 
     def start(self):
         port = free_port()
         self.directory.mkdir(parents=True)
-        self.processes.append(subprocess.Popen(["beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-b",
-                                                str(self.directory), "-f0"]))
+        self.processes["beanstalkd"] = subprocess.Popen(["beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-b",
+                                                         str(self.directory), "-f0"])
 
         def connected():
             try:
@@ -57,8 +71,8 @@ class Beanstalk:
         self.connection = wait_for(connected, 10, "beanstalkd listens")
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.replies = self.connection.makefile("rb")
-        for _ in range(self.slots):
-            self.processes.append(subprocess.Popen([str(self.binaries / "beanstalk_worker"), str(port)]))
+        for number in range(self.slots):
+            self.processes[f"worker {number}"] = subprocess.Popen([str(self.binaries / "beanstalk_worker"), str(port)])
         self.deleted = self.stat("cmd-delete")
 
     def stat(self, name):
@@ -67,10 +81,20 @@ class Beanstalk:
         body = self.replies.read(size + 2).decode()
         return int(next(line for line in body.splitlines() if line.startswith(name + ":")).split()[1])
 
-    def submit(self, command):
+    def call(self, command):
+        """One job, until the worker has deleted it."""
         body = command.encode()
         self.connection.sendall(b"put 0 0 60 %d\r\n%s\r\n" % (len(body), body))
-        return self.replies.readline()
+        job = self.replies.readline().split()[1]
+
+        def deleted():
+            self.connection.sendall(b"stats-job %s\r\n" % job)
+            line = self.replies.readline().split()
+            if line[0] == b"OK":
+                self.replies.read(int(line[1]) + 2)
+            return line[0] == b"NOT_FOUND"
+        wait_for(deleted, 30, "the job is deleted", every=0.0005)
+        self.deleted += 1
 
     def run(self, count, command="/bin/true"):
         body = command.encode()
@@ -81,58 +105,58 @@ class Beanstalk:
         wait_for(lambda: self.stat("cmd-delete") >= wanted, 300, "beanstalkd has no job left")
         self.deleted = wanted
 
+    def pids(self):
+        return {name: process.pid for name, process in self.processes.items()}
+
     def cpu_ms(self):
-        return sum(cpu_ms(process.pid) for process in self.processes)
+        return sum(map(cpu_ms, self.pids().values()))
 
     def close(self):
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.wait(timeout=10)
+        self.connection.close()
+        end_all(self.processes.values())
+        self.processes = {}
 
 
 class TaskSpooler:
-    """tsp with four slots: a client process a job, output not kept."""
+    """tsp with four slots: a client process a job, which detaches and waits for its turn; output not kept."""
 
     name = "task-spooler"
+    count = 500  # of one run: a client stays connected for each job that waits, and tsp takes a thousand
 
-    def __init__(self, directory, slots=4):
-        self.directory, self.slots = pathlib.Path(directory), slots
+    def __init__(self, binaries, directory, slots=4):
+        self.binaries, self.directory, self.slots = pathlib.Path(binaries), pathlib.Path(directory), slots
         self.environment = dict(os.environ, TS_SOCKET=str(self.directory / "socket"), TMPDIR=str(self.directory),
                                 TS_MAXFINISHED="1")
 
-    def missing(self):
+    @staticmethod
+    def missing():
         return "" if shutil.which("tsp") else "task-spooler is not installed"
 
-    def tsp(self, *words):
-        return subprocess.run(["tsp", *words], env=self.environment, capture_output=True, text=True, check=True).stdout
+    def do(self, *words):
+        return subprocess.run(list(map(str, words)), env=self.environment, capture_output=True, check=True).stdout
 
     def start(self):
         self.directory.mkdir(parents=True)
-        self.tsp("-S", str(self.slots))
-
-    def submit(self, command):
-        return self.tsp("-n", *command.split())
+        self.do("tsp", "-S", self.slots)
+        self.server = next(int(entry.name) for entry in pathlib.Path("/proc").iterdir() if entry.name.isdigit()
+                           and str(self.directory / "socket").encode() in environment_of(entry))
 
     def run(self, count, command="/bin/true"):
-        for _ in range(count):
-            self.submit(command)
-        wait_for(lambda: "running" not in self.tsp() and "queued" not in self.tsp(), 60, "tsp has no job left")
+        """The keeper ends when the last client has."""
+        self.do(self.binaries / "keeper", "/bin/sh", "-c",
+                f'i=0; while [ "$i" -lt {count} ]; do tsp -n {command}; i=$((i+1)); done')
 
-    def server(self):
-        for entry in pathlib.Path("/proc").iterdir():
-            if entry.name.isdigit() and str(self.directory / "socket").encode() in environment_of(entry):
-                return int(entry.name)
-        return None
+    def call(self, command):
+        self.do("tsp", "-nf", *command.split())
+
+    def pids(self):
+        return {"tsp": self.server}
 
     def cpu_ms(self):
-        """The clients are children of this process."""
-        times = os.times()
-        server = self.server()
-        return (cpu_ms(server) if server else 0) + 1000 * (times.children_user + times.children_system)
+        return cpu_ms(self.server) + children_ms()
 
     def close(self):
-        self.tsp("-K")
+        self.do("tsp", "-K")
 
 
 def environment_of(entry):

@@ -18,7 +18,7 @@ class Failure(Exception):
     """A check that did not hold; its text is what a person reads."""
 
 
-def wait_for(condition, seconds, what):
+def wait_for(condition, seconds, what, every=0.05):
     """Polls until condition() is truthy and returns that value; raises Failure after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
@@ -27,7 +27,7 @@ def wait_for(condition, seconds, what):
             return value
         if time.monotonic() > deadline:
             raise Failure(f"not within {seconds} s: {what}")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def free_udp_ports(count):
@@ -45,7 +45,7 @@ class Cluster:
     """Owns the processes that it starts; close() ends them all."""
 
     def __init__(self, binaries, directory, nodes=NODES, slots=2, heartbeat_ms=500, coordinator_ms=250,
-                 incoming="allow"):
+                 incoming="allow", doorbells=True):
         self.binaries = pathlib.Path(binaries)
         self.directory = pathlib.Path(directory)
         self.nodes = tuple(nodes)  # the first one has the operator's key
@@ -54,12 +54,12 @@ class Cluster:
         self.share = self.directory / "nas"
         self._logs = self.directory / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
-        self._init_nodes(slots, heartbeat_ms, coordinator_ms, incoming)
+        self._init_nodes(slots, heartbeat_ms, coordinator_ms, incoming, doorbells)
         for node in self.nodes:
             with open(self.config(node), "a", encoding="utf-8") as config:
                 config.write("\n[log]\nreserve_mb = 64\nballast_mb = 1\n")  # many clusters share one disk
 
-    def _init_nodes(self, slots, heartbeat_ms, coordinator_ms, incoming):
+    def _init_nodes(self, slots, heartbeat_ms, coordinator_ms, incoming, doorbells):
         ports = free_udp_ports(len(self.nodes) + 1)
         bells = [f"127.0.0.1:{port}" for port in ports]
         code = None
@@ -68,12 +68,13 @@ class Cluster:
             command = [self.binaries / "reeve", *begin, "--json", "--cluster", self.share, "--node", node,
                        "--dir", self.directory / node, "--slots", str(slots), "--role", "compute",
                        "--incoming", incoming, "--heartbeat-ms", str(heartbeat_ms),
-                       "--coordinator-heartbeat-ms", str(coordinator_ms), "--worker-bell", bells[index]]
+                       "--coordinator-heartbeat-ms", str(coordinator_ms)]
             if node == COORDINATOR_NODE:
-                command += ["--coordinator", "--coordinator-bell", bells[-1]]
-            for peer in bells:
-                if peer != bells[index]:
-                    command += ["--bell-peer", peer]
+                command += ["--coordinator"]
+            if doorbells:
+                command += ["--worker-bell", bells[index]]
+                command += ["--coordinator-bell", bells[-1]] if node == COORDINATOR_NODE else []
+                command += [word for peer in bells if peer != bells[index] for word in ("--bell-peer", peer)]
             done = subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE)
             if code is None:
                 code = json.loads(done.stdout)["join_code"]
