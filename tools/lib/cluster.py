@@ -52,14 +52,15 @@ class Cluster:
         self.daemons = {}  # writer name -> Popen
         self.environment = {}  # writer name -> what its process gets besides ours
         self.share = self.directory / "nas"
+        self.doorbells = doorbells
         self._logs = self.directory / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
-        self._init_nodes(slots, heartbeat_ms, coordinator_ms, incoming, doorbells)
+        self._init_nodes(slots, heartbeat_ms, coordinator_ms, incoming)
         for node in self.nodes:
             with open(self.config(node), "a", encoding="utf-8") as config:
                 config.write("\n[log]\nreserve_mb = 64\nballast_mb = 1\n")  # many clusters share one disk
 
-    def _init_nodes(self, slots, heartbeat_ms, coordinator_ms, incoming, doorbells):
+    def _init_nodes(self, slots, heartbeat_ms, coordinator_ms, incoming):
         ports = free_udp_ports(len(self.nodes) + 1)
         bells = [f"127.0.0.1:{port}" for port in ports]
         code = None
@@ -71,7 +72,7 @@ class Cluster:
                        "--coordinator-heartbeat-ms", str(coordinator_ms)]
             if node == COORDINATOR_NODE:
                 command += ["--coordinator"]
-            if doorbells:
+            if self.doorbells:
                 command += ["--worker-bell", bells[index]]
                 command += ["--coordinator-bell", bells[-1]] if node == COORDINATOR_NODE else []
                 command += [word for peer in bells if peer != bells[index] for word in ("--bell-peer", peer)]
