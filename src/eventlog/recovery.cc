@@ -34,11 +34,19 @@ Result<RecoveredLog> recover_cut(env::FileSystem& files, const std::string& dire
     for (;;) {
         TRY_ASSIGN(const auto batch, reader.next(std::nullopt));
         if (!batch) {
-            out.end = reader.position();
-            return out;
+            break;
         }
         out.last_hlc = std::max(out.last_hlc, batch->events.back().hlc);
     }
+    out.end = reader.position();
+    if (out.end.incarnation.v == 0) {
+        return out;
+    }
+    TRY_ASSIGN(const auto header,
+               read_header(files, directory, segment_of(out.end), trust, writer));
+    out.serial = header.certificate.serial;
+    out.last_hlc = std::max(out.last_hlc, header.first_hlc);
+    return out;
 }
 
 }  // namespace

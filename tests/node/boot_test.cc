@@ -2,6 +2,7 @@
 
 #include "node/boot.h"
 
+#include "node/forks.h"
 #include "node/incarnation_file.h"
 #include "runtime/posix_clock.h"
 #include "tests/mirror/mirror_world.h"
@@ -34,6 +35,38 @@ protected:
     std::string own_file(std::uint64_t incarnation) {
         return dir / (std::string(root) + "/nova.worker/" +
                       eventlog::segment_name({Incarnation(incarnation), SegmentNo(1)}));
+    }
+    /// Only a slot of HEAD, whatever else the share shows.
+    void declare(const Side& side) {
+        auto slot = eventlog::HeadSlot{};
+        slot.counter = 1000;
+        slot.writer = side.writer;
+        slot.incarnation = side.incarnation;
+        slot.segment = SegmentNo(1);
+        slot.durable_end = side.log->position().end;
+        slot.last_seq = side.log->position().seq;
+        slot.last_hash = side.log->position().hash;
+        eventlog::sign(slot, identity_of(side));
+        ASSERT_TRUE(share_->log().declare(slot));
+    }
+    /// What nova knows of a fork that an operator has ended: behind `end`, from `continues` on.
+    eventlog::ForkBook decided_fork(const eventlog::LogPosition& end, std::uint64_t continues) {
+        eventlog::ForkBook book;
+        EXPECT_TRUE(book.add(events::ForkSeen{nova, end.incarnation.v, end.seq.v + 1, {1}, {2}}));
+        const auto key = testing_support::test_key(testing_support::operator_fill);
+        events::ForkResolved word;
+        word.writer = nova;
+        word.cluster = cluster_id(7);
+        word.continues = continues;
+        word.incarnation = end.incarnation.v;
+        word.segment = end.segment.v;
+        word.end = end.end.v;
+        word.seq = end.seq.v;
+        word.hash = end.hash;
+        word.operator_key = key.public_key();
+        word.signature = key.sign(signed_part(word));
+        EXPECT_TRUE(book.add(word, test_trust(cluster_id(7))));
+        return book;
     }
     void flip(const std::string& file, std::uint64_t at) {
         auto bytes = read_text(file);
@@ -136,17 +169,7 @@ TEST_F(Boot, AHeadOfAKeyThatWasReplacedDeclaresNothing) {
     ASSERT_TRUE(push(second));
     auto thief = start("thief", nova, 50);  // who has the first key still
     say(thief, "stolen");
-    thief.pusher->doubt_shared();
-    auto slot = eventlog::HeadSlot{};
-    slot.counter = 1000;
-    slot.writer = nova;
-    slot.incarnation = Incarnation(50);
-    slot.segment = SegmentNo(1);
-    slot.durable_end = thief.log->position().end;
-    slot.last_seq = thief.log->position().seq;
-    slot.last_hash = thief.log->position().hash;
-    eventlog::sign(slot, identity_of(thief));
-    ASSERT_TRUE(share_->log().declare(slot));
+    declare(thief);
 
     EXPECT_EQ(share_->log().head(nova).value()->incarnation, Incarnation(2));
     EXPECT_EQ(share_->log().head(nova, 2).value()->incarnation, Incarnation(2));
@@ -167,6 +190,42 @@ TEST_F(Boot, AHeadOfAKeyThatWasReplacedDeclaresNothing) {
     say(third, "goes on");
     const auto pushed = push(third);
     EXPECT_TRUE(pushed) << pushed.error().message;
+}
+
+TEST_F(Boot, AHeadOfAReplacedKeyDeclaresNothingAlsoOfALogThatWasForked) {
+    auto first = start(root, nova, 1);
+    say(first, "common to both sides");
+    const auto book = decided_fork(first.log->position(), 3);
+    ASSERT_TRUE(push(first));
+    auto second = start(root, nova, 3);
+    say(second, "where an operator let it go on");
+    std::filesystem::copy(dir / root, dir / "thief", std::filesystem::copy_options::recursive);
+    auto third = start(root, nova, 4, 2);  // the key is another from here on
+    std::filesystem::create_directories(dir / "state");
+    ASSERT_TRUE(node::remember_forks(files, config(2), book));
+    const auto recovered = [&](const eventlog::Cuts& cuts) {
+        return eventlog::recover(files, third.directory(), config(2).trust, nova,
+                                 eventlog::Tail::owners, cuts);
+    };
+    for (const auto* text : {"", "with the second key"}) {  // a segment without and with an event
+        if (*text != 0) {
+            say(third, text);
+        }
+        const auto plain = recovered({});
+        const auto cut = recovered(book.of(nova));
+        ASSERT_TRUE(cut) << cut.error().message;
+        EXPECT_EQ(cut->end, plain->end);
+        EXPECT_EQ(cut->serial, 2u);
+        EXPECT_EQ(cut->last_hlc, plain->last_hlc);
+    }
+    auto thief = start("thief", nova, 50);
+    say(thief, "stolen");
+    say(thief, "and further on");
+    declare(thief);
+    const auto booted = boot(config(2));
+    ASSERT_TRUE(booted) << booted.error().message;
+    EXPECT_EQ(booted->recovered.end, third.log->position());
+    EXPECT_EQ(booted->recovered.serial, 2u);
 }
 
 TEST_F(Boot, WithoutTheShareALogGoesOnAndNoneIsBegun) {
