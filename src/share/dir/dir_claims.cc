@@ -250,7 +250,7 @@ Result<std::vector<Claims::Held>> DirClaims::list_of(const WriterId& writer) {
     {
         const std::lock_guard lock(mutex_);
         if (holders_.size() > 2 * listed + 1024) {
-            holders_.clear();  // mostly claims that retention has removed since
+            holders_.clear();  // mostly claims of a share that was put back since
         }
     }
     std::sort(out.begin(), out.end(),
