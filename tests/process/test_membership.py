@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import unittest
 
+from faults import FaultCase
 from harness import BINARIES, Cluster, ClusterCase, command, wait_for
 
 
@@ -195,6 +196,28 @@ class Membership(ClusterCase):
         (policy / "other.toml").write_text("x")
         refused = cluster.run("policy", "apply", policy)
         self.assertEqual(refused.returncode, 2, refused.stderr)
+
+
+class RemovedCoordinator(FaultCase):
+    nodes = ("nova", "mira")
+
+    def test_what_goes_on_to_write_in_its_name_keeps_no_duties(self):
+        """It cannot read that it was removed, and shows signs of life: those of nobody (I11)."""
+        cluster = self.cluster
+        others = cluster.share / "log" / "mira.worker"
+        with self.faults.on("errno", "EIO", where=others, classes="open,read", writers=("nova.coord",)) as fault:
+            wait_for(lambda: fault.met("nova.coord"), 10, "it reads no other log")
+            key = cluster.directory / "nova" / "operator.key"
+            cluster.reeve("node", "remove", "nova", "--force", "--operator-key", key, node="mira")
+            wait_for(lambda: self.live("mira.worker").get("duties"), 20, "the worker that is left has the duties")
+            self.assertTrue(cluster.alive("nova.coord"), "it goes on")
+            seen = self.live("mira.worker")["writers"]["nova.coord"]
+            self.assertEqual((seen["state"], seen["removed"]), ("dead", True))
+            self.assertLess(seen["silent_ms"], 3000, "its HEAD moves")
+            first = self.submit(command("/bin/true"), node="mira")[0]
+            then = self.submit(command("/bin/true", after=[{"job": first, "on": "success"}]), node="mira")[0]
+            self.wait_state(then, "succeeded", node="mira")
+        wait_for(lambda: not cluster.alive("nova.coord"), 20, "it reads of its removal, and ends")
 
 
 if __name__ == "__main__":
