@@ -12,6 +12,7 @@
 #include "daemon/identity.h"
 #include "daemon/view_check.h"
 #include "node/node.h"
+#include "node/retired_file.h"
 #include "projection/kv/lmdb_store.h"
 #include "runtime/control_server.h"
 #include "runtime/os_entropy.h"
@@ -67,12 +68,24 @@ int complain(const Error& error, const std::string& fix, int exit) {
     return exit;
 }
 
-int refuse_to_start(const Error& error) {
+/// What ends the mark `replaced`: another one when an operator has removed this writer. Without a
+/// rescue a log of which only this disk holds a part would be replaced again.
+std::string way_back(env::FileSystem& files, const node::NodeConfig& config) {
+    const std::string role = config.role == node::Role::coordinator ? " --coordinator" : "";
+    const auto removed = node::read_retired(files, config.retired_file());
+    const auto found = removed.find(config.writer);
+    if (found != removed.end() && found->second.serial >= config.identity.certificate.serial) {
+        return "to have it back: here reeve key rotate; where the operator's key is reeve node "
+               "admit " +
+               config.node.v + "; then here reeve log resolve" + role + ", and start it";
+    }
+    return "one machine a node: end the other one for good, then here: reeve log rescue" + role +
+           " (it says again what only this disk has; nothing runs again), and start it";
+}
+
+int refuse_to_start(env::FileSystem& files, const node::NodeConfig& config, const Error& error) {
     if (error.code == Code::replaced) {
-        return complain(error,
-                        "one machine a node: end the other one, then here: reeve log rescue, or "
-                        "reeve log resolve when nothing here is worth keeping",
-                        node::exit_replaced);
+        return complain(error, way_back(files, config), node::exit_replaced);
     }
     // What may pass by itself is tried again by the service manager; status 2 is not.
     if (error.code == Code::unavailable || error.code == Code::timeout || error.code == Code::io ||
@@ -200,7 +213,8 @@ int take_identity(Process& process, const FileConfig& file, runtime::SignalWaite
         runtime::exit_now(0);  // a task may hang on the share; nothing was begun
     }
     if (!identity) {
-        return complain(identity.error(), "reeve join --help tells how a machine gets its key",
+        return complain(identity.error(),
+                        "reeve join --help tells how a machine gets its key",
                         exit_configuration);
     }
     config.identity = std::move(*identity);
@@ -308,7 +322,7 @@ int serve(Process& process, const FileConfig& file, const Options& options,
     auto node = node::Node::open(
         {env, share, **store, **control, supervisor.get(), doorbell->get(), host}, config);
     if (!node) {
-        return refuse_to_start(node.error());
+        return refuse_to_start(process.files, config, node.error());
     }
     (*node)->start();
     const int status =

@@ -137,6 +137,13 @@ class Clones(ClusterCase):
         old = self.start_twin("mira", "old")
         self.assertEqual(old.wait(timeout=30), REPLACED)
         self.assertIn("only this disk has", (self.cluster.directory / "logs" / "old.log").read_text())
+        # Without its mark it looks again, finds the same, and says what helps.
+        self.assertEqual(self.cluster.run(*alone, "log", "resolve", "--yes").returncode, 0)
+        old = self.start_twin("mira", "old")
+        self.assertEqual(old.wait(timeout=30), REPLACED)
+        said = (self.cluster.directory / "logs" / "old.log").read_text().splitlines()[-1]
+        self.assertIn("reeve log rescue", said)
+        self.assertNotIn("reeve log resolve", said)
         done = self.cluster.run(*alone, "log", "rescue", "--yes", "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertGreaterEqual(json.loads(done.stdout)["events"], 3)

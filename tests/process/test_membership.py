@@ -179,6 +179,32 @@ class Membership(ClusterCase):
             replayed = cluster.replay("run", "--logs", logs)["cut"]["mira.worker"]["seq"]
             self.assertEqual(replayed, removed_at["mira.worker"], f"{logs}: read to its end, and no further")
 
+    def test_zz_a_removed_node_is_admitted_again_and_goes_on(self):
+        """Behind the test before it: mira is removed, and has tried to start since."""
+        cluster = self.cluster
+        refused = cluster.run("submit", "--role", "here", "--", "/bin/true")
+        self.assertEqual(refused.returncode, 2, "no node that is left has that role")
+        said = (cluster.directory / "logs" / "mira.worker.log").read_text()
+        self.assertIn("reeve log resolve", said.splitlines()[-1], "it says how to have it back")
+        cluster.reeve("key", "rotate", node="mira")
+        cluster.reeve("node", "admit", "mira", "--yes")
+        cluster.reeve("log", "resolve", "--yes", node="mira")
+        cluster.start("mira")
+        cluster.wait_serving("mira")
+
+        def taken():
+            done = cluster.run("submit", "--role", "here", "--", "/bin/true")
+            return done.stdout.strip() if done.returncode == 0 else None
+
+        job = wait_for(taken, 20, "its role counts again")
+        self.wait_state(job, "succeeded", node="nova")
+        own = self.submit(command("/bin/true"), node="mira")[0]
+        self.wait_state(own, "succeeded", node="nova")
+        for writer in list(cluster.daemons):  # who had read further than the end has ended, to fold again
+            if not cluster.alive(writer):
+                cluster.start(*writer.split("."))
+        cluster.wait_equal_cuts()
+
     def test_a_policy_is_signed_and_reaches_every_node(self):
         cluster = self.cluster
         policy = self.directory / "policy"

@@ -284,7 +284,7 @@ int run(int argc, char** argv) {
     auto* gone = cli::verb(
         program, app, "resolve",
         "a log was cut at a fork: an operator lets it go on; without a name: this machine's "
-        "daemon was replaced, let it start and look again",
+        "daemon was replaced and lacks nothing, or removed and admitted again: let it start",
         "reeve log resolve mira.worker --reason 'the clone is gone'", [&] {
             return forked.empty() ? resolve(context, coordinator)
                                   : decide(context, forked, why, operator_key);

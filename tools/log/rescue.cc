@@ -128,7 +128,10 @@ int resolve(Context& context, bool coordinator) {
         return context.fail({"conflict", cli::exit_conflict, writer + " was not replaced",
                              "nothing waits for a decision", "start its daemon"});
     }
-    if (!confirmed(context, reason + "Only the mark is removed: the daemon looks again.", writer)) {
+    const auto question = reason +
+                          "Only the mark is removed: the daemon looks again. When only this disk "
+                          "has a part of the log, it stops again: reeve log rescue.";
+    if (!confirmed(context, question, writer)) {
         return context.fail({"refused", cli::exit_refused, "nothing was changed",
                              "the name was not typed", "reeve log resolve"});
     }
