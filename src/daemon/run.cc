@@ -214,7 +214,8 @@ int take_identity(Process& process, const FileConfig& file, runtime::SignalWaite
     }
     if (!identity) {
         return complain(identity.error(),
-                        "reeve join --help tells how a machine gets its key",
+                        "is 'state' mounted? When it is lost: reeve join again as the first time "
+                        "(reeve join --help), and an operator admits the new key",
                         exit_configuration);
     }
     config.identity = std::move(*identity);

@@ -205,6 +205,38 @@ class Membership(ClusterCase):
                 cluster.start(*writer.split("."))
         cluster.wait_equal_cuts()
 
+    def test_a_lost_state_directory_is_joined_again(self):
+        """/etc/reeve was kept: the node asks with another key, and has its log back from the share."""
+        cluster = self.cluster
+        first = json.loads(self.join("vesta", self.code()).stdout)["fingerprint"]
+        again = self.join("vesta", self.code())
+        self.assertEqual(json.loads(again.stdout)["fingerprint"], first, "a repetition asks for nothing else")
+        cluster.reeve("node", "admit", "vesta", "--yes")
+        cluster.start("vesta")
+        cluster.wait_serving("vesta")
+        job = self.submit(command("/bin/true"), node="vesta")[0]
+        self.wait_state(job, "succeeded", node="nova")
+        cluster.kill("vesta.worker", 15)
+        shutil.rmtree(cluster.directory / "vesta" / "state")
+        cluster.start("vesta")
+        self.assertEqual(cluster.daemons["vesta.worker"].wait(timeout=20), 2)
+        log = (cluster.directory / "logs" / "vesta.worker.log").read_text()
+        self.assertIn("reeve join again", log.splitlines()[-1])
+        other = self.join("vesta", self.code(), "--label", "x=y")
+        self.assertEqual(other.returncode, 6)
+        self.assertIn("with the options of the first time", other.stderr)
+        done = self.join("vesta", self.code())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        second = json.loads(done.stdout)["fingerprint"]
+        self.assertNotEqual(second, first)
+        admitted = cluster.json("node", "admit", "vesta", "--yes")
+        self.assertEqual((admitted["fingerprint"], admitted["serial"]), (second, 2))
+        cluster.start("vesta")
+        cluster.wait_serving("vesta")
+        self.wait_state(job, "succeeded", node="vesta")
+        after = self.submit(command("/bin/true"), node="vesta")[0]
+        self.wait_state(after, "succeeded", node="nova")
+
     def test_a_policy_is_signed_and_reaches_every_node(self):
         cluster = self.cluster
         policy = self.directory / "policy"

@@ -322,19 +322,42 @@ Result<PublicKey> asked_key(env::FileSystem& files, const InitOptions& o,
     return key.public_key();
 }
 
+Status ask_to_join(env::FileSystem& files, const InitOptions& o, const Places& places,
+                   const Cluster& cluster, const PrivateKey& key) {
+    const share::JoinRequest request{cluster.id,       NodeId(o.node),       roles_of(o),
+                                     key.public_key(), runtime::host_name(), wall_now_ms()};
+    return share::put_request(files, places.nas, request, key);
+}
+
+/// A node that was configured and has lost its state, with its key, asks with another one. That is
+/// kept last: a repetition of what was interrupted asks again.
+Result<PublicKey> ask_anew(env::FileSystem& files, const InitOptions& o, const Places& places,
+                           const daemon::FileConfig& config) {
+    TRY_ASSIGN(const auto cluster, believed_cluster(files, o, places));
+    if (cluster.id != config.cluster) {
+        return Error{Code::conflict, places.nas + " is another cluster than " + config.path +
+                                         " names; nothing was changed"};
+    }
+    TRY(make_directories(files, places));
+    const auto key = new_key();
+    TRY(ask_to_join(files, o, places, cluster, key));
+    TRY(runtime::write_secret(config.key_file, as_bytes(key.to_pem())));
+    return key.public_key();
+}
+
 Result<PublicKey> join_cluster(const InitOptions& o, const Places& places, Cluster& cluster) {
     runtime::PosixFileSystem files;
     TRY_ASSIGN(const auto before, completed(files, o, places));
     if (before) {
         cluster = pinned_cluster(*before);
-        return asked_key(files, o, *before);
+        auto asked = asked_key(files, o, *before);
+        const bool lost = !asked && asked.error().code == Code::not_found;
+        return lost ? ask_anew(files, o, places, *before) : std::move(asked);
     }
     TRY_ASSIGN(cluster, believed_cluster(files, o, places));
     TRY(make_directories(files, places));
     TRY_ASSIGN(const auto key, make_node_key(places));
-    const share::JoinRequest request{cluster.id,       NodeId(o.node),       roles_of(o),
-                                     key.public_key(), runtime::host_name(), wall_now_ms()};
-    TRY(share::put_request(files, places.nas, request, key));
+    TRY(ask_to_join(files, o, places, cluster, key));
     guard_configuration(o);
     TRY(write_configuration(files, o, places, cluster));
     return key.public_key();
@@ -438,7 +461,11 @@ int join(Context& context, InitOptions o) {
     Cluster cluster;
     const auto key = join_cluster(o, places, cluster);
     if (!key) {
-        return context.fail(key.error(), "on a machine of the cluster: reeve key show");
+        return context.fail(key.error(), key.error().code == Code::conflict
+                                             ? "with the options of the first time it is done "
+                                               "again; for others move " +
+                                                   places.config + "/reeve.toml away first"
+                                             : "on a machine of the cluster: reeve key show");
     }
     const std::string config = places.config + "/reeve.toml";
     if (context.options.json) {
