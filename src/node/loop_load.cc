@@ -61,6 +61,7 @@ void Loop::load_view() {
     };
     projection::BulkOptions options;
     options.spill_path = config_.spill_file();
+    options.keep_free = config_.space.reserve_bytes;
     if (auto loaded = projection_.load(env_.files, next, options); !loaded) {
         if (loaded.error().code == Code::corrupt) {
             throw projection::ViewFailed(loaded.error());

@@ -363,7 +363,7 @@ private:
 Status load_logs(kv::Store& store, env::FileSystem& files, const NextEvents& next,
                  const BulkOptions& options) {
     TRY(store.clear());
-    TRY_ASSIGN(const auto spill, SpillFile::make(files, options.spill_path));
+    TRY_ASSIGN(const auto spill, SpillFile::make(files, options.spill_path, options.keep_free));
     const auto load = [&]() -> Status {
         BulkFold fold(store, *spill, options);
         while (const auto* logged = next()) {

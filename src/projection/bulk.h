@@ -6,8 +6,8 @@
 //   batches --> jobs in memory --(old ones)--> spill file --(by job id)--> store, appended
 //
 // What comes out is what Projection::apply would have made of the same logs (I5). A job's events
-// may be in any order; near each other they are cheap. Memory: the jobs that are open at once, 50
-// bytes for every job, and the statistics.
+// may be in any order; near each other they are cheap. Memory: the jobs that are open at once,
+// about 120 bytes for every job, and the statistics.
 
 #include <functional>
 #include <span>
@@ -33,6 +33,7 @@ struct BulkOptions {
     std::size_t open_jobs = 16'384;  // of which the rows are held in memory
     std::size_t sort_bytes = 32 << 20;
     std::size_t commit_bytes = 32 << 20;  // of rows, in one transaction of the store
+    std::uint64_t keep_free = 0;          // bytes of the disk that the spill file leaves
 };
 
 /// Clears `store` and fills it. What stops in between, with an error or with the process, leaves a

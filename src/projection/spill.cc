@@ -23,13 +23,22 @@ void SpillFile::remove() {
     static_cast<void>(files_.remove(path_).has_value());  // else the next one empties it
 }
 
-Result<std::unique_ptr<SpillFile>> SpillFile::make(env::FileSystem& files, std::string path) {
+Result<std::unique_ptr<SpillFile>> SpillFile::make(env::FileSystem& files, std::string path,
+                                                   std::uint64_t keep_free) {
     TRY_ASSIGN(auto file, files.open(path, env::OpenMode::create));
     TRY(file->resize(0));
-    return std::unique_ptr<SpillFile>(new SpillFile(files, std::move(path), std::move(file)));
+    std::unique_ptr<SpillFile> out(new SpillFile(files, std::move(path), std::move(file)));
+    out->keep_free_ = keep_free;
+    return out;
 }
 
 Status SpillFile::flush() {
+    if (keep_free_ > 0) {
+        TRY_ASSIGN(const auto free, files_.free_bytes(path_));
+        if (free < keep_free_ + buffer_.size()) {
+            return Error{Code::full, path_ + " would take what the disk keeps in reserve"};
+        }
+    }
     TRY(file_->write_at(Offset(flushed_), buffer_));
     flushed_ += buffer_.size();
     buffer_.clear();

@@ -20,8 +20,9 @@ public:
         std::uint64_t at = 0;
         std::uint32_t size = 0;
     };
-    /// Makes `path` anew.
-    static Result<std::unique_ptr<SpillFile>> make(env::FileSystem& files, std::string path);
+    /// Makes `path` anew. Code::full, also later, when it would leave less than `keep_free` bytes.
+    static Result<std::unique_ptr<SpillFile>> make(env::FileSystem& files, std::string path,
+                                                   std::uint64_t keep_free = 0);
     SpillFile(const SpillFile&) = delete;
     SpillFile& operator=(const SpillFile&) = delete;
 
@@ -45,6 +46,7 @@ private:
     env::FileSystem& files_;
     std::string path_;
     std::unique_ptr<env::File> file_;
+    std::uint64_t keep_free_ = 0;
     Bytes buffer_;  // the end that is not in the file yet
     std::uint64_t flushed_ = 0;
     std::vector<Window> windows_;

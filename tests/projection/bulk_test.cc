@@ -51,7 +51,7 @@ NextEvents mixed(const Logs& logs, RandomEvents& random) {
 }
 
 /// Nearly every touch finds its row spilled, nothing is sorted in memory, every row is a commit.
-BulkOptions narrow(const std::string& spill) { return {spill, 2, 64, 64}; }
+BulkOptions narrow(const std::string& spill) { return {spill, 2, 64, 64, 0}; }
 
 TEST_F(Bulk, AViewLoadedFromWholeLogsIsTheFoldedOne) {  // I5
     std::random_device entropy;
@@ -137,6 +137,22 @@ TEST_F(Bulk, RowsThatDoNotFitInMemoryAreSorted) {
     }));
     EXPECT_EQ(at, rows.size());
     (*spilled)->remove();
+}
+
+TEST_F(Bulk, WhatIsSpilledLeavesTheReserve) {
+    const auto free = files.free_bytes(directory);
+    ASSERT_TRUE(free);
+    kv::MapStore store(table::names.size());
+    RandomEvents random(1);
+    const auto logs = random.logs(60);
+    auto options = narrow(spill());
+    options.keep_free = 2 * *free;
+    const auto done = load_logs(store, files, mixed(logs, random), options);
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().code, Code::full);
+    EXPECT_FALSE(std::filesystem::exists(spill()));
+    ASSERT_TRUE(Projection::open(store));
+    EXPECT_TRUE(view_of(store).tables.empty());
 }
 
 TEST_F(Bulk, WhatWasSpilledIsReadAgain) {

@@ -707,7 +707,7 @@ TEST(Exhaustive, AViewIsLoadedWholeOrNotAtAll) {
             ++at;
             return &logged;
         };
-        return view.load(files, next, {"/state/spill", 2, 64, 64});
+        return view.load(files, next, {"/state/spill", 2, 64, 64, 0});
     };
     const auto world = [&](Choices& choices) -> std::string {
         Disk disk(false, 1);
