@@ -109,6 +109,7 @@ int wait_for(Context& context, const std::vector<std::string>& jobs, std::int64_
         return projection::is_terminal(state) || state == projection::JobState::lost;
     };
     bool all_good = true;
+    milliseconds pause_for(1);
     for (std::size_t at = 0; at < jobs.size();) {  // what stands behind an open one can wait
         auto view = context.view();
         if (!view) {
@@ -130,7 +131,8 @@ int wait_for(Context& context, const std::vector<std::string>& jobs, std::int64_
                                  fmt::format("{} jobs are not over", open),
                                  fmt::format("waited {} s", limit_s), "reeve jobs"});
         }
-        pause(milliseconds(20));
+        pause(pause_for);
+        pause_for = std::min(2 * pause_for, milliseconds(20));  // what is short is not kept waiting
     }
     return all_good ? exit_done : exit_failed;
 }
