@@ -18,14 +18,9 @@
 #include <functional>
 
 #include "bench/life.h"
+#include "bench/world.h"
 #include "eventlog/writer.h"
 #include "events/codec.h"
-#include "runtime/os_entropy.h"
-#include "runtime/posix_clock.h"
-#include "runtime/posix_file_system.h"
-#include "runtime/spdlog_telemetry.h"
-#include "runtime/thread_tasks.h"
-#include "tests/lib/test_identity.h"
 
 #ifdef REEVE_BENCH_SQLITE
 #include <sqlite3.h>
@@ -40,7 +35,6 @@ namespace {
 
 constexpr std::size_t payload_bytes = 300;
 constexpr std::uint64_t presized_bytes = 512ULL << 20;
-const eventlog::ClusterId cluster{7};
 
 [[noreturn]] void give_up(const std::string& why) {
     std::fprintf(stderr, "error: %s\n", why.c_str());
@@ -88,12 +82,8 @@ Commit bare_file(const std::string& directory, bool presized) {
     };
 }
 
-struct World {
-    runtime::PosixClock clock;
-    runtime::PosixFileSystem files;
-    runtime::SpdlogTelemetry telemetry;
-    runtime::ThreadTasks tasks{telemetry};
-    runtime::OsEntropy entropy;
+struct OwnLog {
+    World world;
     std::unique_ptr<eventlog::LogWriter> writer;
     std::vector<events::Payload> group;
 };
@@ -108,21 +98,20 @@ events::Payload own_event() {
 }
 
 Commit own_log(const std::string& directory) {
-    auto world = std::make_shared<World>();
+    auto own = std::make_shared<OwnLog>();
     eventlog::LogWriter::Options how;
     how.directory = directory;
     how.cluster = cluster;
     how.writer = WriterId(writers[0]);
     how.incarnation = Incarnation(1);
     how.identity = testing_support::test_identity(cluster, node_of(how.writer));
-    const env::Env env{world->clock, world->files, world->tasks, world->entropy, world->telemetry};
-    auto opened = eventlog::LogWriter::open(env, how);
+    auto opened = eventlog::LogWriter::open(own->world.env(), how);
     must(opened.has_value(), "cannot open the log");
-    world->writer = std::move(*opened);
-    return [world, event = own_event()](std::size_t group) {
-        world->group.resize(group, event);
+    own->writer = std::move(*opened);
+    return [own, event = own_event()](std::size_t group) {
+        own->group.resize(group, event);
         std::vector<events::Event> out;
-        must(world->writer->append(world->group, &out).has_value(), "append");
+        must(own->writer->append(own->group, &out).has_value(), "append");
     };
 }
 

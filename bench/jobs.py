@@ -16,6 +16,7 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -289,6 +290,7 @@ def main():
     parser.add_argument("--directory", default="/dev/shm")
     arguments = parser.parse_args()
     arguments.binaries = arguments.binaries.resolve()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended all the same
     for part in arguments.part.split(","):
         place = pathlib.Path(tempfile.mkdtemp(prefix="reeve-bench-", dir=arguments.directory))
         try:

@@ -16,16 +16,11 @@
 #include <thread>
 
 #include "bench/life.h"
+#include "bench/world.h"
 #include "eventlog/writer.h"
 #include "node/log_merge.h"
 #include "projection/bulk.h"
 #include "projection/kv/lmdb_store.h"
-#include "runtime/os_entropy.h"
-#include "runtime/posix_clock.h"
-#include "runtime/posix_file_system.h"
-#include "runtime/spdlog_telemetry.h"
-#include "runtime/thread_tasks.h"
-#include "tests/lib/test_identity.h"
 
 #ifdef REEVE_BENCH_SQLITE
 #include <sqlite3.h>
@@ -36,17 +31,6 @@ namespace {
 
 constexpr std::uint64_t jobs_at_once = 1000;  // between the begin and the end of one
 constexpr std::size_t events_a_commit = 500;
-const eventlog::ClusterId cluster{7};
-
-struct World {
-    runtime::PosixClock clock;
-    runtime::PosixFileSystem files;
-    runtime::SpdlogTelemetry telemetry;
-    runtime::ThreadTasks tasks{telemetry};
-    runtime::OsEntropy entropy;
-    eventlog::Trust trust = testing_support::test_trust(cluster);
-    env::Env env() { return {clock, files, tasks, entropy, telemetry}; }
-};
 
 struct Options {
     std::string directory;
